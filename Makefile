@@ -1,0 +1,46 @@
+# plait: one command sets up, one checks, one tests. `make help` lists them.
+#   PYTHON=/path/to/python3   the interpreter for .venv: 3.11, 3.12 or 3.13 (default python3)
+#   ARGS="..."                more arguments, for `make test` and `make bench`
+ifeq ($(OS),Windows_NT)
+$(error plait runs on Linux and macOS. On Windows, use it in WSL)
+endif
+
+SHELL := /bin/bash
+BIN := .venv/bin
+ARGS ?=
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make .venv with everything that development needs
+	@scripts/install.sh dev
+
+demo: ## run the flights example
+	@scripts/install.sh demo
+	@$(BIN)/python examples/flights/demo.py
+
+test: setup ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## lint, formatting, types, import rules
+	@status=0; \
+	$(BIN)/ruff check || status=1; \
+	$(BIN)/ruff format --check || status=1; \
+	$(BIN)/pyright || status=1; \
+	$(BIN)/lint-imports --no-logo || status=1; \
+	exit $$status
+
+format: setup ## sort imports, mend what can be mended, format
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: setup ## run the benchmarks
+	@$(BIN)/python -m bench $(ARGS)
+
+clean: ## remove builds, caches and the example's data; keeps .venv and .plait
+	@rm -rf dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache examples/flights/.data
+	@find src tests bench examples scripts -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
