@@ -1,0 +1,51 @@
+"""Whether a new run may start beside those of its workflow, and when failures in a row pause the workflow."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+
+from plait.model.ids import RunId
+from plait.model.policies import Collision, RunPolicy
+from plait.model.rows import WorkflowRow
+from plait.model.states import RunState
+
+
+class Admission(StrEnum):
+    """The answer to a new run: start it, let it wait, cancel it, or cancel the oldest active one and let it wait."""
+
+    START = "start"
+    WAIT = "wait"
+    CANCEL_NEW = "cancel_new"
+    CANCEL_OLDEST = "cancel_oldest"
+
+
+def admit(policy: RunPolicy, workflow: WorkflowRow, active: Sequence[RunId], *, asked_for: bool) -> Admission:
+    """Decide on a new run. `active` are the workflow's runs that have started, oldest first.
+
+    A paused workflow holds back what a trigger starts; what a person asked for (`asked_for`) runs all the same.
+    """
+    if workflow.paused and not asked_for:
+        return Admission.WAIT
+    if policy.max_active_runs is None or len(active) < policy.max_active_runs:
+        return Admission.START
+    match policy.collision:
+        case Collision.ENQUEUE:
+            return Admission.WAIT
+        case Collision.SKIP:
+            return Admission.CANCEL_NEW
+        case Collision.CANCEL:
+            return Admission.CANCEL_OLDEST
+
+
+def after_run(policy: RunPolicy, workflow: WorkflowRow, state: RunState) -> WorkflowRow:
+    """What is remembered of a workflow after one of its runs ended: failures in a row, and the pause they lead to."""
+    if state is RunState.SUCCESS:
+        return msgspec.structs.replace(workflow, failures_in_a_row=0)
+    if state is not RunState.FAILED:
+        return workflow
+    failures = workflow.failures_in_a_row + 1
+    most = policy.pause_after_failures
+    return msgspec.structs.replace(
+        workflow, failures_in_a_row=failures, paused=workflow.paused or (most is not None and failures >= most)
+    )

@@ -1,0 +1,92 @@
+"""How a run ends: its outcome rule over its tasks, the hooks that are called first, fail-fast, cancelling."""
+
+from plait.engine.children import add_hooks
+from plait.engine.propagate import resolve, settle
+from plait.engine.run import Run, TaskRun
+from plait.model.commands import CancelExecution, RunEnded, StartTrigger
+from plait.model.events import RunChanged
+from plait.model.policies import OutcomeRule
+from plait.model.states import FAILURES, LIVE, RunState, TaskState
+
+S = TaskState
+_FAILED = FAILURES - {S.CANCELLED}
+
+
+def set_state(run: Run, state: RunState, reason: str, now: float) -> None:
+    """Record that the run entered a state."""
+    run.state = state
+    run.reason = reason
+    run.changed = True
+    run.events.append(RunChanged(state=state.value, reason=reason))
+    if state is RunState.RUNNING and run.started_at is None:
+        run.started_at = now
+
+
+def check_end(run: Run, now: float) -> None:
+    """End the run if nothing of it is open: first its hooks, as recorded executions, then the final state."""
+    if run.open or run.state not in (RunState.RUNNING, RunState.CANCELLING):
+        return
+    if not run.hooks_started:
+        if run.ending is None:
+            run.ending = outcome_of(run)
+        run.hooks_started = True
+        if add_hooks(run, None, run.plan.graph.hooks, run.ending.value, now):
+            return
+    assert run.ending is not None  # set in the pass that started the hooks
+    run.finished_at = now
+    set_state(run, run.ending, run.reason or _reason(run), now)
+    run.commands.append(RunEnded(state=run.state.value))
+
+
+def outcome_of(run: Run) -> RunState:
+    """The final state by the graph's outcome rule."""
+    match run.plan.graph.outcome:
+        case OutcomeRule.LEAVES:
+            keys = {node.key for node in run.plan.leaves}
+            states = {task.state for task in run.tasks.values() if task.parent is None and task.key in keys}
+        case OutcomeRule.BODY:
+            states = {task.state for task in run.tasks.values() if task.parent is None and task.child is None}
+        case OutcomeRule.ANY_FAILURE:
+            states = {task.state for task in run.tasks.values() if task.node.spec.counts}
+    if states & _FAILED:
+        return RunState.FAILED
+    return RunState.CANCELLED if S.CANCELLED in states else RunState.SUCCESS
+
+
+def _reason(run: Run) -> str:
+    if run.ending is not RunState.FAILED:
+        return ""
+    failed = [task for task in run.tasks.values() if task.state in (S.FAILED, S.CRASHED)]
+    if not failed:
+        return ""
+    named = ", ".join(sorted({task.label() for task in failed})[:3])
+    return f"{len(failed)} failed: {named}{', ...' if len(failed) > 3 else ''}"
+
+
+def end_early(run: Run, state: RunState, reason: str, now: float) -> None:
+    """Cancel what is not done; the run ends in `state` once its live executions are gone."""
+    if run.state in (RunState.CANCELLING,) or run.ending is not None:
+        return
+    run.ending = state
+    set_state(run, RunState.CANCELLING, reason, now)
+    for task in list(run.tasks.values()):
+        cancel_task(run, task, reason, now)
+    settle(run, now)
+
+
+def cancel_task(run: Run, task: TaskRun, reason: str, now: float) -> None:
+    """Cancel one task run: at once if it is not live, else by its executor, whose report ends it."""
+    if task.terminal:
+        return
+    if task.state in LIVE:
+        run.commands.append(CancelExecution(no=task.no, token=task.token, reason=reason))
+        return
+    if task.state is S.DEFERRED:
+        run.commands.append(StartTrigger(no=task.no, trigger=None))
+    resolve(run, task, S.CANCELLED, reason, now)
+
+
+def fail_fast(run: Run, task: TaskRun, now: float) -> None:
+    """The policy that the first failure ends the run."""
+    if run.plan.graph.policy.fail_fast and task.state in (S.FAILED, S.CRASHED) and task.parent is None:
+        end_early(run, RunState.FAILED, f"{task.label()} failed, and the run is to fail fast", now)

@@ -1,0 +1,278 @@
+"""What the reports of executions mean: one small handler a verdict, after the token was checked (C3)."""
+
+from collections.abc import Callable
+
+from plait.engine.children import add_hooks
+from plait.engine.ending import cancel_task, fail_fast
+from plait.engine.propagate import get_in_line
+from plait.engine.retries import retry_delay
+from plait.engine.run import Run, TaskRun
+from plait.model.commands import ReleaseSlots, RequestSlots, SetTimer, StartTrigger
+from plait.model.events import AssetRecorded, CheckRecorded, ReportRefused, TaskFinished, TaskWaits
+from plait.model.outcome import ErrorInfo, Outcome, RetryVerdict, Verdict
+from plait.model.rows import AssetRow, AttemptRow
+from plait.model.states import LIVE, RunState, TaskState
+from plait.model.stimuli import (
+    ExecutionBlocked,
+    ExecutionFinished,
+    ExecutionLost,
+    ExecutionReturned,
+    ExecutionStarted,
+    ExecutionUnblocked,
+)
+
+S = TaskState
+
+
+def holder(run: Run, no: int, token: int) -> TaskRun | None:
+    """The live task run that a report is about, or none (recorded) when the token is no longer its own."""
+    task = run.tasks.get(no)  # type: ignore[call-overload]  # a number from outside may be any
+    if task is None or task.token != token or task.state not in LIVE:
+        run.events.append(ReportRefused(no=no, token=token))  # type: ignore[arg-type]  # likewise
+        return None
+    return task
+
+
+def started(run: Run, said: ExecutionStarted, now: float) -> None:
+    """A worker began: known for the live view, recorded with the end."""
+    task = run.tasks.get(said.no)
+    if task is None or task.token != said.token or task.state is not S.DISPATCHED:
+        return
+    run.move(task, S.RUNNING)
+    task.started_at = now
+    if task.first_started_at is None:
+        task.first_started_at = now
+
+
+def finished(run: Run, said: ExecutionFinished, now: float) -> None:
+    """A worker reports an end."""
+    task = holder(run, said.no, said.token)
+    if task is not None:
+        outcome = said.outcome
+        run.keep_outcome(task, outcome)
+        if task.finished_at is None:
+            task.finished_at = now
+        _VERDICTS[outcome.verdict](run, task, outcome, now)
+
+
+def lost(run: Run, said: ExecutionLost, now: float) -> None:
+    """The worker died without a report: one crashed attempt."""
+    task = holder(run, said.no, said.token)
+    if task is not None:
+        error = ErrorInfo(type="WorkerDied", message=said.reason)
+        outcome = Outcome(verdict=Verdict.CRASHED, error=error, started_at=task.started_at or 0.0, finished_at=now)
+        run.keep_outcome(task, outcome)
+        _failed(run, task, outcome, now)
+
+
+def returned(run: Run, said: ExecutionReturned, now: float) -> None:
+    """Given back, never started: the same attempt is offered again under a new token."""
+    task = holder(run, said.no, said.token)
+    if task is not None:
+        task.attempt -= 1
+        if run.state is RunState.CANCELLING:
+            run.move(task, S.READY)
+            cancel_task(run, task, run.reason, now)
+            return
+        run.move(task, S.READY)
+        get_in_line(run, task)
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+def end(run: Run, task: TaskRun, state: TaskState, now: float, reason: str = "") -> None:
+    """End a task run that was executed: record it, give its slots back, tell who depends on it."""
+    release(run, task)
+    run.move(task, state)
+    task.reason = reason
+    error = task.error.text if task.error is not None else reason
+    run.events.append(TaskFinished(no=task.no, state=state.value, attempt=task.attempt, error=error[:1000]))
+    run.settled.append(task)
+    if task.node.hooked:
+        add_hooks(run, task, task.node.spec.hooks, state.value, now)
+    if task.node.spec.runner == "flow":
+        for child in list(run.tasks.values()):
+            if child.parent == task.no and child.node.spec.runner != "hook":
+                cancel_task(run, child, f"{task.label()} is over", now)
+    fail_fast(run, task, now)
+
+
+def release(run: Run, task: TaskRun) -> None:
+    """Give back the slots that a task run holds."""
+    if task.granted:
+        task.granted = False
+        run.released.append(task.no)
+        run.commands.append(ReleaseSlots(no=task.no))
+
+
+def _success(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
+    _record_assets(run, task, outcome, now)
+    blocking = [check for check in outcome.checks if not check.passed and check.blocking and check.severity == "error"]
+    if blocking:
+        names = ", ".join(check.name for check in blocking)
+        task.error = ErrorInfo(type="CheckFailed", message=f"blocking check failed: {names}")
+        end(run, task, S.FAILED, now, task.error.text)
+        return
+    missing = _missing_outputs(task, outcome)
+    if missing:
+        task.error = ErrorInfo(
+            type="OutputMissing",
+            message=f"required output {missing[0]!r} was not emitted; emit it, or declare it required=False",
+        )
+        failed = Outcome(verdict=Verdict.FAILED, error=task.error, retry=outcome.retry)
+        _failed(run, task, failed, now)
+        return
+    task.error = None
+    end(run, task, S.SUCCESS, now)
+
+
+def _missing_outputs(task: TaskRun, outcome: Outcome) -> list[str]:
+    if outcome.emitted is None:
+        return []
+    return [
+        output.name
+        for output in task.node.spec.outputs
+        if output.required and not output.dynamic and output.name not in outcome.emitted
+    ]
+
+
+def _record_assets(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
+    for asset in outcome.assets:
+        run.assets.append(
+            AssetRow(
+                key=asset.key,
+                partition=asset.partition or "",
+                run_id=run.run_id,
+                no=task.no,
+                at=now,
+                data_version=asset.data_version,
+            )
+        )
+        run.events.append(
+            AssetRecorded(no=task.no, key=asset.key, partition=asset.partition, data_version=asset.data_version)
+        )
+    for check in outcome.checks:
+        run.events.append(
+            CheckRecorded(
+                no=task.no, name=check.name, passed=check.passed, severity=check.severity, asset=check.asset
+            )
+        )
+
+
+def _failed(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
+    state = S.CRASHED if outcome.verdict is Verdict.CRASHED else S.FAILED
+    if run.state is RunState.CANCELLING:
+        end(run, task, state, now)
+        return
+    seed = f"{run.run_id}/{task.no}/{task.attempt}"
+    delay = retry_delay(task.node.spec.retry, outcome, task.attempt, seed)
+    if delay is None:
+        soft = task.node.spec.soft_fail and outcome.retry is not RetryVerdict.NEVER
+        end(run, task, S.SKIPPED if soft else state, now)
+        return
+    run.attempts.append(
+        (
+            task.no,
+            AttemptRow(
+                no=task.no,
+                attempt=task.attempt,
+                state=state.value,
+                started_at=task.started_at,
+                finished_at=task.finished_at,
+            ),
+        )
+    )
+    task.resume = None
+    task.first_started_at = None
+    wait(run, task, S.RETRY_WAIT, now + delay, "retry")
+
+
+def wait(run: Run, task: TaskRun, state: TaskState, until: float | None, timer: str) -> None:
+    """Between two executions: no slot is held, a timer (or an event) brings it back."""
+    release(run, task)
+    run.move(task, state)
+    task.wait_until = until
+    error = task.error.text if task.error is not None else ""
+    run.events.append(
+        TaskWaits(no=task.no, state=state.value, attempt=task.attempt, until=until, error=error[:1000])
+    )
+    if until is not None:
+        run.commands.append(SetTimer(at=until, kind=timer, no=task.no, generation=task.generation))
+    if task.node.hooked and state is S.RETRY_WAIT:
+        add_hooks(run, task, task.node.spec.hooks, "retry", task.finished_at or 0.0)
+
+
+def _skipped(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
+    end(run, task, S.SKIPPED, now, outcome.error.message if outcome.error else "")
+
+
+def _cancelled(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
+    end(run, task, S.CANCELLED, now, run.reason if run.state is RunState.CANCELLING else "cancelled")
+
+
+def _reschedule(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
+    """A sensor looks again later. Its time limit counts from its first look, and no attempt is used."""
+    if run.state is RunState.CANCELLING:
+        end(run, task, S.CANCELLED, now, run.reason)
+        return
+    limit = task.node.spec.wait_timeout
+    until = outcome.until if outcome.until is not None else now
+    task.attempt -= 1
+    if limit is not None:
+        deadline = (task.first_started_at or now) + limit
+        if until > deadline:
+            wait(run, task, S.RESCHEDULED, deadline, "wait_timeout")
+            return
+    wait(run, task, S.RESCHEDULED, until, "reschedule")
+
+
+def _defer(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
+    if run.state is RunState.CANCELLING:
+        end(run, task, S.CANCELLED, now, run.reason)
+        return
+    task.attempt -= 1
+    until = now + outcome.timeout if outcome.timeout is not None else None
+    wait(run, task, S.DEFERRED, until, "defer_timeout")
+    run.commands.append(StartTrigger(no=task.no, trigger=outcome.trigger or {}))
+
+
+def _pause(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
+    if run.state is RunState.CANCELLING:
+        end(run, task, S.CANCELLED, now, run.reason)
+        return
+    task.attempt -= 1
+    until = now + outcome.timeout if outcome.timeout is not None else None
+    wait(run, task, S.PAUSED, until, "pause_timeout")
+
+
+_VERDICTS: dict[Verdict, Callable[[Run, TaskRun, Outcome, float], None]] = {
+    Verdict.SUCCESS: _success,
+    Verdict.FAILED: _failed,
+    Verdict.CRASHED: _failed,
+    Verdict.SKIPPED: _skipped,
+    Verdict.CANCELLED: _cancelled,
+    Verdict.RESCHEDULE: _reschedule,
+    Verdict.DEFER: _defer,
+    Verdict.PAUSE: _pause,
+}
+
+# --- a body that waits for its children -------------------------------------------------------------------------------
+
+
+def blocked(run: Run, said: ExecutionBlocked, now: float) -> None:
+    """The body gives its slots back while it waits, so that its children can have them."""
+    task = holder(run, said.no, said.token)
+    if task is not None and not task.blocked:
+        task.blocked = True
+        release(run, task)
+
+
+def unblocked(run: Run, said: ExecutionUnblocked, now: float) -> None:
+    """The body goes on when it has its slots again."""
+    task = holder(run, said.no, said.token)
+    if task is not None and task.blocked:
+        task.blocked = False
+        if task.node.spec.limits:
+            spec = task.node.spec
+            run.commands.append(RequestSlots(no=task.no, uses=spec.limits, priority=spec.priority))

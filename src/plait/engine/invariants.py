@@ -1,0 +1,89 @@
+"""What must hold of a run after every decision. Tests and the simulator call `check_run`; a breach is plait's own fault."""
+
+from plait.engine.run import Run
+from plait.model.errors import EngineError
+from plait.model.states import LIVE, RUN_TERMINAL, RunState, TaskState
+
+
+def check_run(run: Run) -> None:
+    """Raise EngineError naming the first invariant that does not hold."""
+    for check in (_counters, _current_generations, _gates, _tokens, _finality, _limits, _progress):
+        said = check(run)
+        if said:
+            raise EngineError(f"run {run.run_id}: {said}")
+
+
+def _counters(run: Run) -> str | None:
+    still_open = sum(not task.terminal for task in run.tasks.values())
+    if still_open != run.open:
+        return f"{still_open} task runs are open, the counter says {run.open}"
+    live = sum(task.state in LIVE for task in run.tasks.values())
+    if live != run.active:
+        return f"{live} task runs are live, the counter says {run.active}"
+    for key, count in run.active_of.items():
+        really = sum(task.state in LIVE for task in run.tasks.values() if task.key == key)
+        if really != count:
+            return f"{really} task runs of {key} are live, the counter says {count}"
+    return None
+
+
+def _current_generations(run: Run) -> str | None:
+    for place, task in run.index.items():
+        if (task.key, task.path) != place or run.tasks.get(task.no) is not task:
+            return f"{task.label()} is filed under {place}"
+    return None
+
+
+def _gates(run: Run) -> str | None:
+    for key, gate in run.gates.items():
+        parts = gate.success + gate.failed + gate.upstream_failed + gate.skipped + gate.removed + gate.not_chosen
+        if not 0 <= gate.done <= gate.total or parts != gate.done:
+            return f"gate {key}: {gate.done} of {gate.total} done, the parts add up to {parts}"
+        if not 0 <= gate.guard_failed + gate.guard_skipped <= gate.guard_done <= gate.guard_total:
+            return f"gate {key}: {gate.guard_done} of {gate.guard_total} guards done"
+    return None
+
+
+def _tokens(run: Run) -> str | None:
+    live = [task.token for task in run.tasks.values() if task.state in LIVE]
+    if len(set(live)) < len(live) or 0 in live:
+        return "two live executions have one token, or one has none"
+    return None
+
+
+def _finality(run: Run) -> str | None:
+    if run.state in (RunState.SUCCESS, RunState.FAILED, RunState.CANCELLED) and run.open:
+        return f"the run is {run.state.value} with {run.open} open task runs"
+    if run.state in RUN_TERMINAL and run.finished_at is None:
+        return "the run is over without a time"
+    return None
+
+
+def _limits(run: Run) -> str | None:
+    most = run.plan.graph.policy.max_active_tasks
+    if most is not None and run.active > most:
+        return f"{run.active} task runs are live, the limit is {most}"
+    for key, count in run.active_of.items():
+        node = run.plan.nodes.get(key)
+        if node is not None and node.max_active is not None and count > node.max_active:
+            return f"{count} task runs of {key} are live, its limit is {node.max_active}"
+    for task in run.tasks.values():
+        if task.granted and task.state not in LIVE and task.state is not TaskState.READY:
+            return f"{task.label()} holds slots while it is {task.state.value}"
+    return None
+
+
+def _progress(run: Run) -> str | None:
+    """Nothing waits for ever: what is pending has an upstream, a scope, a watch or a body that will answer it (F25)."""
+    if run.state is not RunState.RUNNING or run.settled:
+        return None
+    for task in run.tasks.values():
+        if task.state is not TaskState.PENDING or task.lost or task.watching:
+            continue
+        if task.unexpanded:
+            scope = task.node.scopes[len(task.path)]
+            if task.path not in run.awaiting.get(scope.key, ()):
+                return f"{task.label()} stands in for a scope that nobody will expand"
+        elif all(gate.done == gate.total and gate.guard_done == gate.guard_total for gate in task.gates):
+            return f"{task.label()} is pending though everything above it is done"
+    return None

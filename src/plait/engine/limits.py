@@ -1,0 +1,119 @@
+"""Limits: who gets slots of what, in which order. One book per scheduler; the store's slot rows are the truth across processes.
+
+A request waits in the line of its first limit, by priority, then by arrival; nothing overtakes the head of its line, so a request for
+many slots is not starved by small ones. `grantable` proposes; the shell takes the slots in the store, in the transaction that dispatches, and
+tells the book: `granted`, or `refused` when another process holds them.
+"""
+
+import heapq
+from collections.abc import Iterator
+
+from plait.model.ids import RunId
+from plait.model.policies import LimitUse
+
+RUN = -1
+"""The task number under which a run itself holds slots (max active runs)."""
+
+Owner = tuple[RunId, int]
+
+
+class Request:
+    """One owner's request for slots of one or more limits, all or nothing."""
+
+    __slots__ = ("alive", "owner", "priority", "uses")
+
+    def __init__(self, owner: Owner, uses: tuple[LimitUse, ...], priority: int):
+        self.owner = owner
+        self.uses = tuple(sorted(uses, key=lambda use: use.key))
+        self.priority = priority
+        self.alive = True
+
+
+class LimitBook:
+    """The limits that this scheduler's runs use, what they hold of them, and who waits."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, int] = {}
+        self.used: dict[str, int] = {}
+        self.held: dict[Owner, tuple[LimitUse, ...]] = {}
+        self.lines: dict[str, list[tuple[int, int, Request]]] = {}
+        self.waiting: dict[Owner, Request] = {}
+        self.foreign: set[str] = set()
+        self._arrivals = 0
+
+    def resize(self, key: str, slots: int) -> None:
+        """Set a limit's size. A limit without a size has no bound."""
+        self.sizes[key] = slots
+
+    def request(self, owner: Owner, uses: tuple[LimitUse, ...], priority: int = 0) -> None:
+        """Get in line. An owner that waits or holds already is left as it is."""
+        if owner in self.waiting or owner in self.held:
+            return
+        request = Request(owner, uses, priority)
+        self._arrivals += 1
+        self.waiting[owner] = request
+        heapq.heappush(self.lines.setdefault(request.uses[0].key, []), (-priority, self._arrivals, request))
+
+    def release(self, owner: Owner) -> None:
+        """Give back what the owner holds, and leave the line."""
+        for use in self.held.pop(owner, ()):
+            self.used[use.key] -= use.slots
+            self.foreign.discard(use.key)
+        request = self.waiting.pop(owner, None)
+        if request is not None:
+            request.alive = False
+
+    def forget_run(self, run_id: RunId) -> None:
+        """Release everything of a run."""
+        for owner in [owner for owner in (*self.held, *self.waiting) if owner[0] == run_id]:
+            self.release(owner)
+
+    def grantable(self) -> Iterator[Request]:
+        """Requests that fit, best first within each line. Each must be answered (`granted`, `refused`) before the next."""
+        for key in sorted(self.lines):
+            line = self.lines[key]
+            while line:
+                request = line[0][2]
+                if not request.alive:
+                    heapq.heappop(line)
+                    continue
+                if not self._fits(request):
+                    break
+                yield request
+                if request.alive and request.owner in self.waiting:
+                    break
+                heapq.heappop(line)
+            if not line:
+                del self.lines[key]
+
+    def impossible(self, uses: tuple[LimitUse, ...]) -> str | None:
+        """Why a request can never be granted: it asks for more than a limit has."""
+        for use in uses:
+            size = self.sizes.get(use.key)
+            if size is not None and use.slots > size:
+                return f"{use.slots} slots of {use.key!r} were asked for, which has {size}"
+        return None
+
+    def _fits(self, request: Request) -> bool:
+        for use in request.uses:
+            size = self.sizes.get(use.key)
+            if use.key in self.foreign or (size is not None and self.used.get(use.key, 0) + use.slots > size):
+                return False
+        return True
+
+    def granted(self, request: Request) -> None:
+        """The owner holds its slots from now on."""
+        self.waiting.pop(request.owner, None)
+        self.held[request.owner] = request.uses
+        for use in request.uses:
+            self.used[use.key] = self.used.get(use.key, 0) + use.slots
+
+    def refused(self, request: Request) -> None:
+        """Another process holds the slots: nobody here asks again before `recheck`."""
+        self.foreign.update(use.key for use in request.uses if use.key in self.sizes)
+
+    def recheck(self) -> bool:
+        """Another process may have given something back. Returns whether anybody waits for that."""
+        waits = bool(self.foreign)
+        self.foreign.clear()
+        return waits

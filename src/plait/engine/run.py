@@ -1,0 +1,253 @@
+"""The Run aggregate: one run's task runs, gates and counters, changed only by the engine, in O(degree) per stimulus.
+
+What a decision produced lies in four lists that the shell takes after each step: `events` (to record), `touched` (task runs
+whose rows changed), `attempts` and `scopes_out` (rows to add), `commands` (to carry out once all that is committed).
+
+Priorities: `ready` is one heap per executor name; `dispatch` (decide.py) pops from it as long as the executor has room.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from plait.engine.plan import FeedPlan, NodePlan, Plan
+from plait.engine.rules import Gate
+from plait.model.commands import Command
+from plait.model.errors import InvalidTransition
+from plait.model.events import Event
+from plait.model.ids import MapElement, MapPath, RunId, TaskNo, Token, token
+from plait.model.outcome import ErrorInfo, LogSpan, Outcome, Stored
+from plait.model.policies import Value
+from plait.model.rows import AssetRow, AttemptRow, ScopeRow
+from plait.model.states import LIVE, TASK_TRANSITIONS, TERMINAL, RunState, TaskState
+
+STORY_LENGTH = 16
+
+
+class Control(Value):
+    """What the engine keeps of a success: which outputs were emitted, how long they are, which branch was chosen."""
+
+    emitted: tuple[str, ...] | None = None
+    lengths: dict[str, int | list[str]] = {}
+    branch: tuple[str, ...] | None = None
+    short_circuit: str | None = None
+
+
+class TaskRun:
+    """One (node, map path, generation). `attempt` counts tries from 1, 0 before the first; `token` fences the current
+    execution. `unexpanded` marks the stand-in of a mapped node whose scope has no elements yet."""
+
+    __slots__ = (
+        "allow_failure", "attempt", "blocked", "cached", "child", "control", "current", "dependents", "error", "executions",
+        "finished_at", "first_started_at", "gates", "generation", "granted", "log", "lost", "name", "no", "node", "outputs",
+        "parent", "parent_attempt", "path", "persisted", "reason", "replaying", "resume", "rolled_back", "staged", "started_at", "state",
+        "story", "token", "touched", "unexpanded", "upstream", "wait_until", "watching",
+    )  # fmt: skip
+
+    def __init__(self, no: TaskNo, node: NodePlan, path: MapPath, generation: int = 0):
+        self.no = no
+        self.node = node
+        self.path = path
+        self.generation = generation
+        self.state = TaskState.PENDING
+        self.attempt = 0
+        self.token = Token(0)
+        self.executions = 0
+        self.gates: tuple[Gate, ...] = ()
+        self.unexpanded = len(path) < node.depth
+        self.story: tuple[str, ...] = ()
+        self.control: Control | None = None
+        self.error: ErrorInfo | None = None
+        self.outputs: dict[str, Stored] | None = None
+        self.log: LogSpan | None = None
+        self.resume: Any = None
+        self.reason = ""
+        self.name: str | None = None
+        self.wait_until: float | None = None
+        self.first_started_at: float | None = None
+        self.started_at: float | None = None
+        self.finished_at: float | None = None
+        # of a flow's child (or a hook)
+        self.parent: TaskNo | None = None
+        self.parent_attempt = 0
+        self.child: str | None = None
+        self.upstream: tuple[TaskNo, ...] = ()
+        self.allow_failure: tuple[TaskNo, ...] = ()
+        self.dependents: list[TaskRun] | None = None
+        self.staged: str | None = None
+        # marks
+        self.current = True
+        self.touched = self.granted = self.blocked = self.lost = False
+        self.cached = self.persisted = self.rolled_back = self.replaying = False
+        self.watching: set[int] | None = None
+
+    @property
+    def key(self) -> str:
+        """The node's key."""
+        return self.node.key
+
+    @property
+    def terminal(self) -> bool:
+        """Whether its state is final."""
+        return self.state in TERMINAL
+
+    def label(self) -> str:
+        """How errors name it: `load[2, eu] (generation 1)`."""
+        path = f"[{', '.join(map(str, self.path))}]" if self.path else ""
+        return f"{self.key}{path}" + (f" (generation {self.generation})" if self.generation else "")
+
+
+class Run:
+    """One run of one version of one graph."""
+
+    def __init__(self, run_id: RunId, plan: Plan, *, epoch: int = 1):
+        self.run_id = run_id
+        self.plan = plan
+        self.epoch = epoch
+        self.state = RunState.QUEUED
+        self.reason = ""
+        self.started_at: float | None = None
+        self.finished_at: float | None = None
+        self.param_lengths: dict[str, int | list[str]] = {}
+        # task runs
+        self.tasks: dict[TaskNo, TaskRun] = {}
+        self.index: dict[tuple[str, MapPath], TaskRun] = {}
+        self.children: dict[tuple[TaskNo, str], TaskRun] = {}
+        self.child_nodes: dict[str, NodePlan] = {}
+        self.gates: dict[tuple[int, int, MapPath], Gate] = {}
+        self.expanded: dict[tuple[str, MapPath], tuple[MapElement, ...]] = {}
+        self.awaiting: dict[str, set[MapPath]] = {}
+        self.transactions: dict[str, list[TaskNo]] = {}
+        self.next_no = 0
+        self.executions = 0
+        self.open = 0
+        # dispatch
+        self.ready: dict[str | None, list[tuple[int, TaskNo]]] = {}
+        self.parked: dict[str, list[tuple[int, TaskNo]]] = {}
+        self.active = 0
+        self.active_of: dict[str, int] = {}
+        self.settled: deque[TaskRun] = deque()
+        self.ending: RunState | None = None
+        self.hooks_started = False
+        # what the shell takes
+        self.changed = False
+        self.events: list[Event] = []
+        self.touched: list[TaskRun] = []
+        self.attempts: list[tuple[TaskNo, AttemptRow]] = []
+        self.scopes_out: list[ScopeRow] = []
+        self.assets: list[AssetRow] = []
+        self.released: list[int] = []
+        self.commands: list[Command] = []
+
+    # --- making task runs --------------------------------------------------------------------------------------------
+
+    def add_task(self, node: NodePlan, path: MapPath, generation: int = 0) -> TaskRun:
+        """A new task run of a node of the graph, current from now on."""
+        task = TaskRun(TaskNo(self.next_no), node, path, generation)
+        self.next_no += 1
+        self.adopt(task)
+        self.index[node.key, path] = task
+        return task
+
+    def adopt(self, task: TaskRun) -> None:
+        """Count a task run among this run's."""
+        self.tasks[task.no] = task
+        if task.state not in TERMINAL:
+            self.open += 1
+
+    def forget(self, task: TaskRun) -> None:
+        """Drop a task run from memory: its row, if there is one, is the truth."""
+        del self.tasks[task.no]
+        if self.index.get((task.key, task.path)) is task:
+            del self.index[task.key, task.path]
+        if task.state not in TERMINAL:
+            self.open -= 1
+
+    def gate(self, node: NodePlan, depth: int, prefix: MapPath) -> Gate:
+        """The gate of a node's edges of one depth at one path prefix; made with all of these edges pending."""
+        key = (node.index, depth, prefix)
+        gate = self.gates.get(key)
+        if gate is None:
+            gate = self.gates[key] = Gate(*node.gate_sizes[depth])
+        return gate
+
+    def feed_gate(self, feed: FeedPlan, prefix: MapPath) -> Gate:
+        """The gate that counts the instances of a map source below one path prefix."""
+        key = (feed.index, feed.common, prefix)
+        gate = self.gates.get(key)
+        if gate is None:
+            gate = self.gates[key] = Gate(1)
+        return gate
+
+    # --- changing them -----------------------------------------------------------------------------------------------
+
+    def move(self, task: TaskRun, state: TaskState) -> None:
+        """The only way a task run's state changes: by the table, counting what is live and open."""
+        before = task.state
+        if state not in TASK_TRANSITIONS[before]:
+            raise InvalidTransition(f"{self.run_id} {task.label()}", before, state, task.story)
+        task.story = (*task.story[-STORY_LENGTH:], state.value)
+        task.state = state
+        if before in LIVE:
+            if state not in LIVE:
+                self._retire(task)
+        elif state in LIVE:
+            self.active += 1
+            if task.node.max_active:
+                self.active_of[task.key] = self.active_of.get(task.key, 0) + 1
+        if state in TERMINAL:
+            self.open -= 1
+        if state is not TaskState.READY:  # a row is made at dispatch; being ready is derived when a run is restored
+            self.touch(task)
+
+    def _retire(self, task: TaskRun) -> None:
+        self.active -= 1
+        if task.node.max_active:
+            self.active_of[task.key] -= 1
+
+    def touch(self, task: TaskRun) -> None:
+        """Its row has changed."""
+        if not task.touched:
+            task.touched = True
+            self.touched.append(task)
+
+    def next_token(self) -> Token:
+        """The token of the next execution: greater than all before, whatever process ran them."""
+        self.executions += 1
+        return token(self.epoch, self.executions)
+
+    def keep_outcome(self, task: TaskRun, outcome: Outcome) -> None:
+        """Take over what the engine and the row need of an outcome."""
+        task.started_at = outcome.started_at or task.started_at
+        if task.first_started_at is None:
+            task.first_started_at = task.started_at
+        task.finished_at = outcome.finished_at or None
+        task.log = outcome.log
+        task.error = outcome.error
+        if outcome.name is not None:
+            task.name = outcome.name
+        if outcome.outputs:
+            task.outputs = outcome.outputs
+        if outcome.emitted is not None or outcome.lengths or outcome.branch is not None or outcome.short_circuit:
+            task.control = Control(
+                emitted=outcome.emitted,
+                lengths=outcome.lengths,
+                branch=outcome.branch,
+                short_circuit=outcome.short_circuit,
+            )
+        task.cached = outcome.cached
+        task.persisted = outcome.persisted
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def current(self, key: str, path: MapPath = ()) -> TaskRun | None:
+        """The current generation of (node, path)."""
+        return self.index.get((key, path))
+
+    def of_node(self, key: str) -> Iterable[TaskRun]:
+        """All current task runs of a node, in no order."""
+        return [task for task in self.tasks.values() if task.key == key and task.parent is None]
+
+    def has_output(self) -> bool:
+        """Whether a decision left anything to write or to do."""
+        return bool(self.events or self.touched or self.commands or self.changed or self.released)

@@ -1,0 +1,117 @@
+"""Waits across runs, as one mechanism: a predicate over states of subjects, indexed by subject.
+
+A subject is a tuple of texts: `("run", run id)`, `("task", run id, key, path)`, `("asset", key)`, `("workflow", name)`. Whoever changes a
+subject tells the index; it says which watches came true, or can no longer come true.
+"""
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from plait.model.policies import Value
+
+Subject = tuple[Hashable, ...]
+
+
+class Watch(NamedTuple):
+    """`owner` waits until `subject` is in one of `states`; one of `failing` ends the wait badly."""
+
+    owner: Hashable
+    subject: Subject
+    states: frozenset[str]
+    failing: frozenset[str]
+
+
+class WatchIndex:
+    """All open watches, by subject."""
+
+    def __init__(self) -> None:
+        self._by_subject: dict[Subject, list[Watch]] = {}
+        self._by_owner: dict[Hashable, Watch] = {}
+
+    def add(self, watch: Watch, state: str | None) -> bool | None:
+        """Begin a watch, given its subject's state now. True or false when that decides it, none when it waits."""
+        said = answer(watch, state)
+        if said is None:
+            self._by_subject.setdefault(watch.subject, []).append(watch)
+            self._by_owner[watch.owner] = watch
+        return said
+
+    def changed(self, subject: Subject, state: str) -> list[tuple[Watch, bool]]:
+        """A subject is in a new state: the watches that this decides, which end."""
+        decided = [
+            (watch, said) for watch in self._by_subject.get(subject, ()) if (said := answer(watch, state)) is not None
+        ]
+        for watch, _ in decided:
+            self.drop(watch.owner)
+        return decided
+
+    def drop(self, owner: Hashable) -> None:
+        """End an owner's watch, if there is one."""
+        watch = self._by_owner.pop(owner, None)
+        if watch is not None:
+            rest = [other for other in self._by_subject[watch.subject] if other is not watch]
+            if rest:
+                self._by_subject[watch.subject] = rest
+            else:
+                del self._by_subject[watch.subject]
+
+    def subjects(self) -> list[Subject]:
+        """What is watched."""
+        return list(self._by_subject)
+
+    def watches(self, subject: Subject) -> list[Watch]:
+        """Who watches a subject."""
+        return list(self._by_subject.get(subject, ()))
+
+
+def answer(watch: Watch, state: str | None) -> bool | None:
+    """What a state means for a watch."""
+    if state is None:
+        return None
+    if state in watch.states:
+        return True
+    return False if state in watch.failing else None
+
+
+# --- conditions over assets -------------------------------------------------------------------------------------------
+
+
+class AssetCondition(Value):
+    """A condition over updates of assets: `op` is `asset` (with `key`), `all` or `any` (with `parts`)."""
+
+    op: str
+    key: str = ""
+    parts: tuple["AssetCondition", ...] = ()
+
+
+def keys_of(condition: AssetCondition) -> frozenset[str]:
+    """The assets that a condition speaks of."""
+    if condition.op == "asset":
+        return frozenset({condition.key})
+    return frozenset[str]().union(*(keys_of(part) for part in condition.parts))
+
+
+def holds(condition: AssetCondition, updated: frozenset[str]) -> bool:
+    """Whether a condition holds when exactly these assets were updated since it last held."""
+    if condition.op == "asset":
+        return condition.key in updated
+    results = [holds(part, updated) for part in condition.parts]
+    return all(results) if condition.op == "all" else any(results)
+
+
+class AssetTrigger:
+    """Starts a run each time its condition holds, counting updates since the last time (Airflow's asset schedules)."""
+
+    def __init__(self, condition: AssetCondition):
+        self.condition = condition
+        self.updated: frozenset[str] = frozenset()
+
+    def update(self, key: str) -> frozenset[str] | None:
+        """An asset was updated: the updates that start a run now, or none."""
+        if key not in keys_of(self.condition):
+            return None
+        self.updated |= {key}
+        if not holds(self.condition, self.updated):
+            return None
+        used, self.updated = self.updated, frozenset()
+        return used

@@ -1,0 +1,145 @@
+"""The rows that a store keeps: the truth for recovery. Times are epoch seconds (UTC)."""
+
+from typing import Any
+
+import msgspec
+
+from plait.model.ids import MapPath, RunId, TaskNo, Token
+from plait.model.outcome import Stored
+
+
+class RunRow(msgspec.Struct, kw_only=True):
+    """One run. `owner` is the process that leases it, `epoch` grows with each take-over, `session` tells a
+    session-owned run from a service-owned one. `params` is plain data; `result` is set when it ended."""
+
+    run_id: RunId
+    workflow: str
+    kind: str
+    graph_hash: str
+    state: str
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    params: bytes = b"{}"
+    logical_date: str | None = None
+    partition: str | None = None
+    parent: str | None = None
+    owner: str | None = None
+    epoch: int = 1
+    session: bool = True
+    engine_min: int = 1
+    reason: str = ""
+    target: str = ""
+    tags: tuple[str, ...] = ()
+    extra: dict[str, Any] = {}
+
+
+class TaskRow(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One task run, written when it is first dispatched or resolved, and again when that changes.
+
+    `control` is what the engine needs of the outcome (emitted, lengths, branch), `outputs` the stored results by
+    name, `error` the encoded ErrorInfo; both are none where nothing changes. `child` is the replay key of a flow's child,
+    `spec` its encoded node.
+    """
+
+    no: TaskNo
+    key: str
+    path: MapPath
+    generation: int
+    state: str
+    attempt: int
+    token: Token
+    executions: int = 0
+    parent: TaskNo | None = None
+    child: str | None = None
+    spec: bytes | None = None
+    upstream: tuple[TaskNo, ...] = ()
+    name: str | None = None
+    wait_until: float | None = None
+    first_started_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    control: bytes | None = None
+    outputs: dict[str, Stored] | None = None
+    error: bytes | None = None
+    log: bytes | None = None
+    reason: str = ""
+    flags: int = 0
+    current: bool = True
+
+
+class AttemptRow(msgspec.Struct, kw_only=True):
+    """An attempt before the task run's last one: how it ended."""
+
+    no: TaskNo
+    attempt: int
+    state: str
+    started_at: float | None = None
+    finished_at: float | None = None
+    error: bytes | None = None
+    log: bytes | None = None
+
+
+class ScopeRow(msgspec.Struct, kw_only=True):
+    """A mapped scope that was expanded below `path`: its elements' names."""
+
+    scope: str
+    path: MapPath
+    generation: int
+    length: int
+    keys: tuple[str, ...] | None = None
+
+
+class EventRow(msgspec.Struct, kw_only=True):
+    """One recorded event: `seq` numbers it within its run, `data` is the encoded event."""
+
+    seq: int
+    at: float
+    data: bytes
+
+
+class SlotRow(msgspec.Struct, kw_only=True):
+    """Slots of a limit that one task run (or a run: `no` is -1) of one run holds."""
+
+    key: str
+    run_id: RunId
+    no: int
+    slots: int
+
+
+class LimitRow(msgspec.Struct, kw_only=True):
+    """A limit and its size."""
+
+    key: str
+    slots: int
+
+
+class WorkflowRow(msgspec.Struct, kw_only=True):
+    """What is remembered of a workflow across its runs."""
+
+    name: str
+    kind: str = "dag"
+    paused: bool = False
+    failures_in_a_row: int = 0
+
+
+class AssetRow(msgspec.Struct, kw_only=True):
+    """The latest materialization of an asset's partition (empty text for an asset without partitions)."""
+
+    key: str
+    partition: str
+    run_id: RunId
+    no: TaskNo
+    at: float
+    data_version: str | None = None
+    metadata: bytes | None = None
+
+
+class OwnerRow(msgspec.Struct, kw_only=True):
+    """A process that owns runs, and until when its lease holds."""
+
+    owner: str
+    host: str
+    pid: int
+    started: float
+    lease_until: float

@@ -1,0 +1,189 @@
+"""What reaches a run from outside: reports of executions, timers, people, other aggregates. The engine decides on each.
+
+A stimulus says what happened and carries the time at which the shell saw it as an argument of `decide`, never inside.
+Everything about an execution carries its token; a token that is not the task run's current one changes nothing (C3).
+"""
+
+from typing import Any
+
+from plait.model.graph import TaskSpec
+from plait.model.ids import TaskNo, Token
+from plait.model.outcome import Outcome
+from plait.model.policies import Value
+
+
+class RunAdmitted(Value):
+    """The run may start: nothing holds it back (max active runs, a paused workflow). `lengths`: of mapped parameters."""
+
+    lengths: dict[str, int | list[str]] = {}
+
+
+class ExecutionStarted(Value):
+    """A worker began to run user code."""
+
+    no: TaskNo
+    token: Token
+
+
+class ExecutionFinished(Value):
+    """A worker reports how an execution ended."""
+
+    no: TaskNo
+    token: Token
+    outcome: Outcome
+
+
+class ExecutionLost(Value):
+    """The worker died, or its lease ended: `reason` says what is known (signal, exit code, no heartbeat)."""
+
+    no: TaskNo
+    token: Token
+    reason: str
+
+
+class ExecutionReturned(Value):
+    """An executor gives back an execution that was never started: it is offered again and costs no attempt."""
+
+    no: TaskNo
+    token: Token
+
+
+class ExecutionBlocked(Value):
+    """A body waits for its children: it gives its slots back until `ExecutionUnblocked`."""
+
+    no: TaskNo
+    token: Token
+
+
+class ExecutionUnblocked(Value):
+    """The body goes on as soon as it has its slots again (`SlotsGranted` tells)."""
+
+    no: TaskNo
+    token: Token
+
+
+class TimerFired(Value):
+    """The time has come for a task run's wait (`kind`: retry, reschedule, wait_timeout) or for the run (`timeout`)."""
+
+    kind: str
+    no: TaskNo | None = None
+    generation: int = 0
+
+
+class SlotsGranted(Value):
+    """The limits that a task run asked for are its own from now on."""
+
+    no: TaskNo
+
+
+class WatchFired(Value):
+    """Something that a task run waited for came true (`ok`), or can no longer come true."""
+
+    no: TaskNo
+    index: int
+    ok: bool = True
+
+
+class TriggerFired(Value):
+    """The event that a deferred execution waits for arrived; `payload` is handed to its resume. `error`: it failed."""
+
+    no: TaskNo
+    payload: Any = None
+    error: str | None = None
+
+
+class InputReceived(Value):
+    """A person (or an API) answered a pause with valid `data`."""
+
+    no: TaskNo
+    data: Any = None
+
+
+class ChildSubmitted(Value):
+    """A flow body calls a task: `spec` is the child's node, `key` its replay key below the parent, `upstream` the task
+    runs it waits for; `allow_failure` names those that may fail. `transaction` is the open one, if any."""
+
+    parent: TaskNo
+    spec: TaskSpec
+    key: str
+    upstream: tuple[TaskNo, ...] = ()
+    allow_failure: tuple[TaskNo, ...] = ()
+    transaction: str | None = None
+
+
+class TransactionEnded(Value):
+    """A body's transaction `name` committed (`ok`) or rolled back; staged results become final, or are undone."""
+
+    name: str
+    ok: bool
+
+
+class ClearRequested(Value):
+    """Run again, as a new generation: the task runs `tasks` (keys; all their map paths, or `path` only), with what is
+    `downstream` and `upstream` of them; `only_failed` leaves the successes alone. No tasks means all."""
+
+    tasks: tuple[str, ...] = ()
+    path: tuple[int | str, ...] | None = None
+    downstream: bool = True
+    upstream: bool = False
+    only_failed: bool = False
+
+
+class MarkRequested(Value):
+    """A person sets the state of a task run by hand (`success`, `failed` or `skipped`)."""
+
+    no: TaskNo
+    state: str
+
+
+class CancelRequested(Value):
+    """End the run: nothing new starts, live executions are cancelled. `state` is what the run ends as."""
+
+    reason: str = "cancelled by request"
+    state: str = "cancelled"
+
+
+class PauseRequested(Value):
+    """Hold back new task runs; what is live goes on."""
+
+
+class ResumeRequested(Value):
+    """Go on after a pause."""
+
+
+class OwnerChanged(Value):
+    """The run was taken over under a new lease epoch: in-flight executions are offered again under new tokens."""
+
+    epoch: int
+    resume: bool = True
+
+
+class OwnerLost(Value):
+    """The session that owned the run died: the run is crashed and resumable."""
+
+    reason: str
+
+
+Stimulus = (
+    RunAdmitted
+    | ExecutionStarted
+    | ExecutionFinished
+    | ExecutionLost
+    | ExecutionReturned
+    | ExecutionBlocked
+    | ExecutionUnblocked
+    | TimerFired
+    | SlotsGranted
+    | WatchFired
+    | TriggerFired
+    | InputReceived
+    | ChildSubmitted
+    | TransactionEnded
+    | ClearRequested
+    | MarkRequested
+    | CancelRequested
+    | PauseRequested
+    | ResumeRequested
+    | OwnerChanged
+    | OwnerLost
+)

@@ -1,0 +1,344 @@
+"""The ports: what the shells need of the world, one Protocol per need. Adapters implement them, the shells never look behind.
+
+Everything is synchronous and thread-safe unless its docstring says otherwise. Times are epoch seconds (UTC).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from plait.model.graph import Graph
+from plait.model.ids import RunId, TaskNo, Token
+from plait.model.outcome import LogSpan, Outcome, Stored
+from plait.model.rows import (
+    AssetRow,
+    AttemptRow,
+    EventRow,
+    LimitRow,
+    OwnerRow,
+    RunRow,
+    ScopeRow,
+    SlotRow,
+    TaskRow,
+    WorkflowRow,
+)
+from plait.model.wire import Execution, Report
+
+# --- time and ids ----------------------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Tells the time. Tests have one that jumps."""
+
+    def now(self) -> float:
+        """Epoch seconds, UTC."""
+        ...
+
+
+class IdSource(Protocol):
+    """Makes the ids that come from outside the engine."""
+
+    def run_id(self) -> RunId:
+        """A new run id: a UUIDv7 as text, greater than every one made before by this source."""
+        ...
+
+
+# --- the store -------------------------------------------------------------------------------------------------------
+
+
+class RunBatch(msgspec.Struct, kw_only=True):
+    """What one run writes in a transaction: its row, the task rows that changed, and the events.
+
+    A `TaskRow` is an upsert by (run, no), except that `outputs`, `control`, `spec`, `error` and `log` keep what is
+    there when they are none. `epoch` fences: a batch whose epoch is not the run row's is refused whole (`StaleToken`).
+    """
+
+    run_id: RunId
+    epoch: int
+    run: RunRow | None = None
+    tasks: Sequence[TaskRow] = ()
+    attempts: Sequence[AttemptRow] = ()
+    scopes: Sequence[ScopeRow] = ()
+    events: Sequence[EventRow] = ()
+    assets: Sequence[AssetRow] = ()
+    release: Sequence[int] = ()
+    """Task numbers whose slots are given back (-1: the run's own)."""
+
+
+class RunSnapshot(msgspec.Struct, kw_only=True):
+    """All rows of one run that recovery needs. `last_seq` is its last event's number, 0 when there is none."""
+
+    run: RunRow
+    tasks: list[TaskRow]
+    scopes: list[ScopeRow]
+    last_seq: int
+
+
+class Transaction(Protocol):
+    """One durable transaction that writes. Leaving the context commits; an exception rolls back."""
+
+    def create_run(self, row: RunRow) -> None:
+        """Insert a new run. An id that exists raises StoreError."""
+        ...
+
+    def acquire(self, requests: Sequence[SlotRow]) -> bool:
+        """Take all of these slots, or none of them.
+
+        False when any limit has too few free. A limit that has no row has no bound. Slots that this (run, no) already
+        holds are not counted twice. Limits are checked in the order of their keys, so that two transactions never wait
+        for each other.
+        """
+        ...
+
+    def write(self, batch: RunBatch) -> None:
+        """Write a run's batch. Raises StaleToken if the run is leased under another epoch."""
+        ...
+
+    def save_workflow(self, row: WorkflowRow) -> None:
+        """Insert or replace what is remembered of a workflow."""
+        ...
+
+
+class RunStore(Protocol):
+    """Keeps runs, task runs, events, limits, slots, owners and the inbox, durably."""
+
+    url: str
+
+    def close(self) -> None:
+        """Close every connection. The store is not used afterwards."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Begin a transaction that writes. Transactions of one store object run one after the other."""
+        ...
+
+    # runs
+    def save_graph(self, hash: str, graph: Graph) -> None:
+        """Keep a graph under its hash; one that is there already is left as it is."""
+        ...
+
+    def load_graph(self, hash: str) -> Graph | None: ...
+
+    def load_run(self, run_id: RunId) -> RunSnapshot | None:
+        """Everything that recovery needs of one run, with `outputs` left out of the task rows."""
+        ...
+
+    def get_run(self, run_id: RunId) -> RunRow | None: ...
+
+    def find_runs(self, prefix: str, limit: int = 2) -> list[RunRow]:
+        """Runs whose id begins (or ends) with `prefix`, so that people can shorten ids."""
+        ...
+
+    def list_runs(
+        self,
+        *,
+        workflow: str | None = None,
+        states: Sequence[str] = (),
+        parent: str | None = None,
+        before: RunId | None = None,
+        limit: int = 50,
+    ) -> list[RunRow]:
+        """Newest first, at most `limit`, older than `before` if given."""
+        ...
+
+    def tasks(self, run_id: RunId, *, current: bool = True, after: int = -1, limit: int | None = None) -> list[TaskRow]:
+        """Task rows by number, without outputs; `current` leaves older generations out."""
+        ...
+
+    def task(self, run_id: RunId, no: TaskNo) -> TaskRow | None:
+        """One task row, with outputs."""
+        ...
+
+    def outputs(self, run_id: RunId, nos: Sequence[TaskNo]) -> dict[TaskNo, dict[str, Stored]]:
+        """The stored results of task runs; one that has none is left out."""
+        ...
+
+    def attempts(self, run_id: RunId) -> list[AttemptRow]: ...
+
+    def events(self, run_id: RunId, after: int = 0, limit: int = 1000) -> list[EventRow]: ...
+
+    def previous_run(self, workflow: str, before: str) -> RunRow | None:
+        """The run of a workflow with the greatest logical date below `before` (ISO 8601)."""
+        ...
+
+    def task_state(self, run_id: RunId, key: str, path: tuple[int | str, ...]) -> str | None:
+        """The state of a task run's current generation, none when it has no row yet."""
+        ...
+
+    def delete_runs(self, finished_before: float, limit: int = 1000) -> int:
+        """Delete at most `limit` final runs that ended before then, with all that belongs to them; returns how many."""
+        ...
+
+    # limits and workflows
+    def save_limits(self, rows: Sequence[LimitRow]) -> None:
+        """Insert or resize limits."""
+        ...
+
+    def limits(self) -> list[LimitRow]: ...
+
+    def slots(self, key: str | None = None) -> list[SlotRow]:
+        """Who holds slots, of one limit or of all."""
+        ...
+
+    def workflow(self, name: str) -> WorkflowRow | None: ...
+
+    # assets
+    def assets(self, keys: Sequence[str] = ()) -> list[AssetRow]:
+        """The latest materializations, of these assets or of all."""
+        ...
+
+    # owners and leases
+    def renew(self, owner: OwnerRow) -> bool:
+        """Register a process, or prolong its lease. False when the owner was swept in the meantime: it must stop."""
+        ...
+
+    def owners(self) -> list[OwnerRow]: ...
+
+    def release_owner(self, owner: str) -> None:
+        """The process ends in order: drop its row."""
+        ...
+
+    def take_over(self, run_id: RunId, owner: str, now: float) -> int:
+        """Lease a run that nobody live owns; returns the new epoch. Raises StoreError when a live owner has it."""
+        ...
+
+    def sweep(self, dead: Sequence[str], reason: str, now: float) -> list[RunId]:
+        """These owners are dead: drop them, free all slots of their open runs, mark their session-owned open runs crashed with
+        `reason` and their live task rows crashed; returns the runs. Atomic and idempotent."""
+        ...
+
+    # inbox
+    def put_inbox(self, run_id: RunId, data: bytes) -> None:
+        """Leave an encoded stimulus for whoever owns the run."""
+        ...
+
+    def drain_inbox(self, run_ids: Sequence[RunId], limit: int = 1000) -> list[tuple[RunId, bytes]]:
+        """Take what is there for these runs, oldest first. Deleted in the same transaction."""
+        ...
+
+
+class EventBus(Protocol):
+    """Tells other processes on the same store that there is something to look at (C5). It may lose a message; the receiver also
+    looks on a slow timer."""
+
+    def publish(self, topic: str) -> None:
+        """Wake every other process. Never blocks, never raises for a receiver that is gone."""
+        ...
+
+    def subscribe(self, callback: Callable[[str], None]) -> None:
+        """Call `callback(topic)` on a thread of the bus for each message of another process."""
+        ...
+
+    def close(self) -> None: ...
+
+
+# --- execution -------------------------------------------------------------------------------------------------------
+
+
+class Kill(StrEnum):
+    """What an executor can do to a running execution: kill its process, ask it to stop, nothing."""
+
+    PROCESS = "process"
+    COOPERATIVE = "cooperative"
+    NONE = "none"
+
+
+class Capture(StrEnum):
+    """What of an execution's output an executor can keep: file descriptors (everything), Python streams, nothing."""
+
+    DESCRIPTORS = "descriptors"
+    STREAMS = "streams"
+    NONE = "none"
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What an executor declares. `placement`: where executions run (`here`, `thread`, `process`, `remote`)."""
+
+    kill: Kill
+    capture: Capture
+    placement: str
+
+
+class Runner(Protocol):
+    """Runs one execution where user code runs. Never raises: what the user's code raises is in the outcome."""
+
+    def run(self, execution: Execution) -> Outcome: ...
+
+
+class ReportSink(Protocol):
+    """Takes reports, from any thread, quickly. An execution is reported finished or returned exactly once."""
+
+    def report(self, reports: Sequence[Report]) -> None: ...
+
+
+class Executor(Protocol):
+    """Starts executions somewhere and reports on them. Knows nothing of stores, runs or graphs.
+
+    A timeout ends as `Finished` with verdict failed and error type `TaskTimeout`; a cancel with verdict cancelled; a
+    dead process with verdict crashed and an error that says what happened (signal, exit code).
+    """
+
+    capabilities: Capabilities
+
+    def start(self, sink: ReportSink) -> None:
+        """Get ready; called once, before anything is submitted. Cheap: processes may be started later, on demand."""
+        ...
+
+    def capacity(self) -> int:
+        """How many more executions it would take now, prefetch included."""
+        ...
+
+    def submit(self, executions: Sequence[Execution]) -> None:
+        """Take these, in this order. Never blocks for long and never refuses."""
+        ...
+
+    def cancel(self, run_id: RunId, token: Token, reason: str) -> None:
+        """End this execution if it is here. Whether it was running or only queued, it is reported finished, cancelled."""
+        ...
+
+    def stop(self, grace: float = 5.0) -> None:
+        """End all: what is live gets `grace` seconds, then is killed. Leaves no process, thread or file behind."""
+        ...
+
+
+# --- results and logs ------------------------------------------------------------------------------------------------
+
+
+class ResultStore(Protocol):
+    """Keeps values that tasks pass on. Small ones travel inline, large ones lie at a URL."""
+
+    def put(self, value: Any, name: str) -> Stored:
+        """Store a value. `name` is a path unique to the execution and output (`run/no/token/output`). Durable on return.
+
+        A value that cannot be stored raises TypeError that names the type and what to do.
+        """
+        ...
+
+    def get(self, stored: Stored) -> Any:
+        """The value. A missing file raises FileNotFoundError that names the URL."""
+        ...
+
+    def read_record(self, name: str) -> bytes | None:
+        """A small named record (the cache's), none when it is not there."""
+        ...
+
+    def write_record(self, name: str, data: bytes) -> None:
+        """Write a small named record atomically."""
+        ...
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete everything under these path prefixes; what is not there is fine."""
+        ...
+
+
+class LogReader(Protocol):
+    """Reads what executions printed, also while they run and after a kill -9."""
+
+    def read(self, span: LogSpan) -> bytes: ...
+
+    def find(self, run_id: RunId, no: TaskNo, token: Token) -> LogSpan | None:
+        """Where the output of an execution lies that has not reported its span (it is live, or was killed)."""
+        ...
