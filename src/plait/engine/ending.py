@@ -1,6 +1,7 @@
 """How a run ends: its outcome rule over its tasks, the hooks that are called first, fail-fast, cancelling."""
 
 from plait.engine.children import add_hooks
+from plait.engine.limits import RUN
 from plait.engine.propagate import resolve, settle
 from plait.engine.run import Run, TaskRun
 from plait.model.commands import CancelExecution, RunEnded, StartTrigger
@@ -35,6 +36,8 @@ def check_end(run: Run, now: float) -> None:
     assert run.ending is not None  # set in the pass that started the hooks
     run.finished_at = now
     set_state(run, run.ending, run.reason or _reason(run), now)
+    if run.plan.graph.policy.max_active_runs is not None:
+        run.released.append(RUN)
     run.commands.append(RunEnded(state=run.state.value))
 
 

@@ -68,6 +68,10 @@ class LimitBook:
         for owner in [owner for owner in (*self.held, *self.waiting) if owner[0] == run_id]:
             self.release(owner)
 
+    def may_grant(self) -> bool:
+        """Whether any line's head fits, or a dead one has to be cleared away."""
+        return any(not line[0][2].alive or self._fits(line[0][2]) for line in self.lines.values() if line)
+
     def grantable(self) -> Iterator[Request]:
         """Requests that fit, best first within each line. Each must be answered (`granted`, `refused`) before the next."""
         for key in sorted(self.lines):

@@ -1,11 +1,13 @@
 """Policies of tasks and runs, as plain data: trigger rules, retries, limits, caching, outcome rules."""
 
 from enum import StrEnum
+from typing import dataclass_transform
 
 import msgspec
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=False):
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of all plain values: frozen, keyword-only, defaults left out on the wire."""
 
 

@@ -1,0 +1,179 @@
+"""Carrying out commands, after their events were committed: submit, cancel, timers, slots, watches, sub-runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from plait.engine.run import TaskRun
+from plait.model import commands as c
+from plait.model.ids import RunId, TaskNo, Token
+from plait.model.outcome import ErrorInfo, Outcome, RetryVerdict, Verdict
+from plait.model.states import LIVE, RunState
+from plait.model.stimuli import CancelRequested, ExecutionFinished, WatchFired
+from plait.model.wire import Execution
+from plait.runtime.binding import upstream_of
+from plait.runtime.hosted import Hosted
+from plait.runtime.watching import Watching
+
+if TYPE_CHECKING:  # the scheduler owns its carrier; the carrier calls back
+    from plait.runtime.scheduler import Scheduler
+
+SubRun = Callable[[Hosted, TaskRun, Token], None]
+
+
+class CommandCarrier:
+    """Carries out what a scheduler's runs want done."""
+
+    def __init__(self, scheduler: Scheduler):
+        self._scheduler = scheduler
+        self._submissions: dict[str, list[Execution]] = {}
+        self.watching = Watching(scheduler)
+        self.calls: dict[tuple[RunId, TaskNo], bytes] = {}
+        """Pickled arguments of flows' children that run in other processes."""
+        self.inline: dict[tuple[RunId, TaskNo], Callable[[Execution], None]] = {}
+        """Who takes an execution that runs on the caller's own thread."""
+        self.start_sub_run: SubRun = _no_sub_runs
+        self.start_trigger: Callable[[Hosted, TaskRun, dict[str, Any] | None], None] = _no_triggers
+        self.on_end: list[Callable[[Hosted], None]] = []
+        self._handlers: dict[type, Callable[[Hosted, Any], None]] = {
+            c.Execute: self._execute,
+            c.CancelExecution: self._cancel,
+            c.SetTimer: self._set_timer,
+            c.RequestSlots: self._request_slots,
+            c.ReleaseSlots: self._release_slots,
+            c.AddWatch: self._add_watch,
+            c.StartTrigger: self._start_trigger,
+            c.StartRun: self._start_run,
+            c.RunEnded: self._run_ended,
+        }
+
+    def carry_out(self, batch: Sequence[tuple[Hosted, c.Command]]) -> None:
+        """Carry out these commands in order; executions go to their executors in one call each."""
+        for hosted, command in batch:
+            self._handlers[type(command)](hosted, command)
+        submissions, self._submissions = self._submissions, {}
+        for name, executions in submissions.items():
+            self._scheduler.executors[name].submit(executions)
+
+    # --- executions ---------------------------------------------------------------------------------------------------
+
+    def execution(self, hosted: Hosted, command: c.Execute) -> Execution | None:
+        """What goes to the worker, or none when the task run has moved on in the meantime."""
+        task = hosted.run.tasks.get(command.no)
+        if task is None or task.token != command.token or task.state not in LIVE:
+            return None
+        spec = task.node.spec
+        return Execution(
+            run=hosted.info,
+            no=task.no,
+            token=task.token,
+            key=task.key,
+            path=task.path,
+            attempt=task.attempt,
+            max_attempts=spec.retry.limit + 1,
+            runner=spec.runner,
+            timeout=spec.timeout,
+            upstream=upstream_of(hosted, task) if spec.inputs else {},
+            call=self.calls.get((hosted.run.run_id, task.no)),
+            child=task.child,
+            code=spec.code if task.child is not None else None,
+            resume=command.resume,
+        )
+
+    def _execute(self, hosted: Hosted, command: c.Execute) -> None:
+        execution = self.execution(hosted, command)
+        if execution is None:
+            return
+        taker = self.inline.get((hosted.run.run_id, command.no))
+        if taker is not None:
+            taker(execution)
+            return
+        name = command.executor if command.executor is not None else self._scheduler.default_executor
+        if name not in self._scheduler.executors:
+            known = ", ".join(sorted(self._scheduler.executors))
+            error = ErrorInfo(type="UsageError", message=f"there is no executor {name!r} here; known: {known}")
+            outcome = Outcome(verdict=Verdict.FAILED, error=error, retry=RetryVerdict.NEVER)
+            self._scheduler.post(
+                hosted.run.run_id, ExecutionFinished(no=command.no, token=command.token, outcome=outcome)
+            )
+            return
+        self._submissions.setdefault(name, []).append(execution)
+
+    def _cancel(self, hosted: Hosted, command: c.CancelExecution) -> None:
+        for executor in self._scheduler.executors.values():
+            executor.cancel(hosted.run.run_id, command.token, command.reason)
+        task = hosted.run.tasks.get(command.no)
+        if task is not None and task.node.spec.runner == "run":
+            self._cancel_sub_run(hosted, task, command.reason)
+
+    def _cancel_sub_run(self, hosted: Hosted, task: TaskRun, reason: str) -> None:
+        parent = f"{hosted.run.run_id}/{task.no}"
+        for other in list(self._scheduler.runs.values()):
+            if other.row.parent == parent:
+                self._scheduler.post(other.run.run_id, CancelRequested(reason=reason))
+
+    # --- waits --------------------------------------------------------------------------------------------------------
+
+    def _set_timer(self, hosted: Hosted, command: c.SetTimer) -> None:
+        self._scheduler.timers.set(hosted.run.run_id, command)
+        self._scheduler.wake()
+
+    def _request_slots(self, hosted: Hosted, command: c.RequestSlots) -> None:
+        said = self._scheduler.limits.impossible(command.uses)
+        task = hosted.run.tasks.get(command.no)
+        if said is not None and task is not None:
+            self._scheduler.post(hosted.run.run_id, CancelRequested(reason=said, state=RunState.FAILED.value))
+            return
+        self._scheduler.limits.request((hosted.run.run_id, command.no), command.uses, command.priority)
+
+    def _release_slots(self, hosted: Hosted, command: c.ReleaseSlots) -> None:
+        self._scheduler.limits.release((hosted.run.run_id, command.no))
+
+    def _add_watch(self, hosted: Hosted, command: c.AddWatch) -> None:
+        said = self.watching.add(hosted, command)
+        if said is not None:
+            self._scheduler.post(hosted.run.run_id, WatchFired(no=command.no, index=command.index, ok=said))
+
+    def _start_trigger(self, hosted: Hosted, command: c.StartTrigger) -> None:
+        task = hosted.run.tasks.get(command.no)
+        if task is not None:
+            self.start_trigger(hosted, task, command.trigger)
+
+    def _start_run(self, hosted: Hosted, command: c.StartRun) -> None:
+        task = hosted.run.tasks.get(command.no)
+        if task is None or task.token != command.token:
+            return
+        try:
+            self.start_sub_run(hosted, task, command.token)
+        except Exception as error:  # the workflow is unknown, a parameter wrong: the task fails, the run decides
+            info = ErrorInfo(type=type(error).__name__, message=str(error))
+            outcome = Outcome(verdict=Verdict.FAILED, error=info, retry=RetryVerdict.NEVER)
+            self._scheduler.post(
+                hosted.run.run_id, ExecutionFinished(no=task.no, token=command.token, outcome=outcome)
+            )
+
+    # --- ends ---------------------------------------------------------------------------------------------------------
+
+    def _run_ended(self, hosted: Hosted, command: c.RunEnded) -> None:
+        run_id = hosted.run.run_id
+        self._scheduler.timers.forget_run(run_id)
+        self._scheduler.limits.forget_run(run_id)
+        for callback in self.on_end:
+            callback(hosted)
+        self.watching.run_ended(hosted)
+        hosted.ended.set()
+
+    def run_failed(self, hosted: Hosted, error: BaseException) -> None:
+        """A run cannot go on in this process: tell who waits in it."""
+        for callback in self.on_end:
+            callback(hosted)
+
+
+def _no_sub_runs(hosted: Hosted, task: TaskRun, token: Token) -> None:
+    raise NotImplementedError("this scheduler has nobody who starts other workflows")
+
+
+def _no_triggers(hosted: Hosted, task: TaskRun, trigger: dict[str, Any] | None) -> None:
+    if trigger is not None:
+        raise NotImplementedError("this scheduler has no triggerer")

@@ -1,0 +1,83 @@
+"""A run as its scheduler hosts it: the aggregate, its row, what its executions share, and the outputs at hand."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from plait.engine.run import Run
+from plait.model.graph import Graph
+from plait.model.ids import RunId, TaskNo
+from plait.model.outcome import Stored
+from plait.model.rows import RunRow
+from plait.model.wire import RunInfo
+from plait.ports import RunStore
+
+OUTPUT_CACHE_BYTES = 64 << 20
+
+
+class OutputCache:
+    """Stored results of a run's task runs, bounded by bytes; what was dropped is read from the store again."""
+
+    def __init__(self, run_id: RunId, store: RunStore, limit: int = OUTPUT_CACHE_BYTES):
+        self._run_id = run_id
+        self._store = store
+        self._limit = limit
+        self._held: OrderedDict[TaskNo, Mapping[str, Stored]] = OrderedDict()
+        self._bytes = 0
+
+    def put(self, no: TaskNo, outputs: Mapping[str, Stored]) -> None:
+        """Keep the outputs of a task run that has just succeeded."""
+        self._drop(no)
+        self._held[no] = outputs
+        self._bytes += _weight(outputs)
+        while self._bytes > self._limit and len(self._held) > 1:
+            self._drop(next(iter(self._held)))
+
+    def get(self, nos: list[TaskNo]) -> dict[TaskNo, Mapping[str, Stored]]:
+        """The outputs of these task runs; one that has none is left out."""
+        missing = [no for no in nos if no not in self._held]
+        found: dict[TaskNo, Mapping[str, Stored]] = {no: self._held[no] for no in nos if no in self._held}
+        if missing:
+            for no, outputs in self._store.outputs(self._run_id, missing).items():
+                found[no] = outputs
+                self.put(no, outputs)
+        return found
+
+    def _drop(self, no: TaskNo) -> None:
+        outputs = self._held.pop(no, None)
+        if outputs is not None:
+            self._bytes -= _weight(outputs)
+
+
+def _weight(outputs: Mapping[str, Stored]) -> int:
+    return sum(300 + len(stored.data or b"") for stored in outputs.values())
+
+
+class Hosted:
+    """One run in the hands of this scheduler."""
+
+    def __init__(self, run: Run, row: RunRow, store: RunStore, seq: int = 0):
+        self.run = run
+        self.row = row
+        self.seq = seq
+        self.outputs = OutputCache(run.run_id, store)
+        self.ended = threading.Event()
+        self.error: BaseException | None = None
+        self.dirty = False
+        self.info = RunInfo(
+            run_id=run.run_id,
+            workflow=row.workflow,
+            target=row.target,
+            graph_hash=row.graph_hash,
+            params=row.params,
+            logical_date=row.logical_date,
+            partition=row.partition,
+            started_at=row.started_at or row.created_at,
+            tags=row.tags,
+            extra=row.extra,
+        )
+
+    @property
+    def graph(self) -> Graph:
+        """The graph of this run's version."""
+        return self.run.plan.graph

@@ -1,0 +1,435 @@
+"""The scheduler shell: stimuli in, one durable transaction, then the commands. The one shell for sessions, services and simulation.
+
+Theory of operation. Whoever has something to say appends to the inbox (`post`) and calls `pump`. Whoever gets the lock works the
+inbox off: decide each stimulus, fire due timers, grant slots, dispatch, write everything in ONE transaction (C1, C2), carry out the
+commands, wake who waits. Whoever does not get the lock goes away: the holder looks at the inbox again after it has let go, so
+nothing is left lying. So an executor's IO thread, a flow's calling thread and the timer thread all are the scheduler, one at a
+time; there is no hop to a loop's thread, and while one commits, the others' stimuli gather into the next transaction.
+
+A decision that raises fails its run alone: the aggregate is dropped, the run can be resumed from its rows (F16). A commit
+that fails drops what it touched, in the same way.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from plait.engine.build import restore
+from plait.engine.decide import Decision, decide, dispatch, take
+from plait.engine.limits import RUN, LimitBook, Request
+from plait.engine.plan import Plan
+from plait.engine.run import Run, TaskRun
+from plait.model.commands import Command
+from plait.model.errors import EngineError, StoreError, UsageError
+from plait.model.graph import Graph
+from plait.model.ids import RunId, TaskNo
+from plait.model.policies import Collision, LimitUse
+from plait.model.rows import LimitRow, RunRow, SlotRow
+from plait.model.states import RUN_TERMINAL, RunState
+from plait.model.stimuli import (
+    CancelRequested,
+    ChildSubmitted,
+    ExecutionFinished,
+    ExecutionReturned,
+    ExecutionStarted,
+    OwnerChanged,
+    RunAdmitted,
+    SlotsGranted,
+    Stimulus,
+    TimerFired,
+)
+from plait.model.wire import Finished, Report, Started
+from plait.ports import Clock, Executor, IdSource, RunBatch, RunStore
+from plait.runtime.carry_out import CommandCarrier
+from plait.runtime.hosted import Hosted
+from plait.runtime.rows import batch_of, update_run_row
+from plait.runtime.timers import Timers
+
+log = logging.getLogger("plait.scheduler")
+MOST_STIMULI = 2000
+"""Stimuli that one transaction takes at most (C8)."""
+UNLIMITED = 1 << 30
+
+Observer = Callable[[Hosted, Decision], None]
+
+
+class RunRequest(msgspec.Struct, kw_only=True):
+    """A run to be made. `params` is JSON; `lengths` are those of the parameters that scopes map over."""
+
+    graph: Graph
+    params: bytes = b"{}"
+    lengths: dict[str, int | list[str]] = {}
+    logical_date: str | None = None
+    partition: str | None = None
+    target: str = ""
+    parent: str | None = None
+    tags: tuple[str, ...] = ()
+    session: bool = True
+    run_id: RunId | None = None
+    extra: dict[str, Any] = {}
+
+
+class Scheduler:
+    """Hosts runs: all that this process has leased."""
+
+    def __init__(
+        self,
+        *,
+        store: RunStore,
+        clock: Clock,
+        ids: IdSource,
+        executors: Mapping[str, Executor],
+        default_executor: str,
+        owner: str,
+    ):
+        self.store = store
+        self.clock = clock
+        self.ids = ids
+        self.executors = dict(executors)
+        self.default_executor = default_executor
+        self.owner = owner
+        self.limits = LimitBook()
+        self.timers = Timers()
+        self.runs: dict[RunId, Hosted] = {}
+        self.observers: list[Observer] = []
+        self.wake: Callable[[], None] = lambda: None
+        """Called when a timer or a background commit needs the timer thread."""
+        self.carrier = CommandCarrier(self)
+        self.observers.append(self.carrier.watching.observe)
+        self.lock = threading.RLock()
+        self._inbox: deque[tuple[RunId, Stimulus]] = deque()
+        self._plans: dict[str, Plan] = {}
+        self._dirty: dict[RunId, Hosted] = {}
+        self._hungry: dict[RunId, Hosted] = {}
+        self._carrying: deque[tuple[Hosted, Command]] = deque()
+        self._sizes_at = float("-inf")
+
+    # --- runs ---------------------------------------------------------------------------------------------------------
+
+    def create(self, request: RunRequest) -> RunId:
+        """Make a run, durably, and start it as soon as its workflow's limits allow."""
+        graph = request.graph
+        graph_hash = graph.hash()
+        plan = self.plan_of(graph_hash, graph)
+        now = self.clock.now()
+        row = RunRow(
+            run_id=request.run_id or self.ids.run_id(),
+            workflow=graph.name,
+            kind=graph.kind,
+            graph_hash=graph_hash,
+            state=RunState.QUEUED.value,
+            created_at=now,
+            params=request.params,
+            logical_date=request.logical_date,
+            partition=request.partition,
+            parent=request.parent,
+            owner=self.owner,
+            session=request.session,
+            target=request.target,
+            tags=request.tags,
+            extra={**request.extra, "lengths": request.lengths} if request.lengths else request.extra,
+        )
+        with self.lock:
+            self.store.save_graph(graph_hash, graph)
+            with self.store.transaction() as tx:
+                tx.create_run(row)
+            hosted = Hosted(Run(row.run_id, plan), row, self.store)
+            self.runs[row.run_id] = hosted
+            self._admit(hosted, request.lengths)
+        self.pump()
+        return row.run_id
+
+    def plan_of(self, graph_hash: str, graph: Graph) -> Plan:
+        """The compiled graph, made once a version."""
+        plan = self._plans.get(graph_hash)
+        if plan is None:
+            plan = self._plans[graph_hash] = Plan(graph)
+        return plan
+
+    def _admit(self, hosted: Hosted, lengths: dict[str, int | list[str]]) -> None:
+        policy = hosted.graph.policy
+        if policy.max_active_runs is None:
+            self._inbox.append((hosted.run.run_id, RunAdmitted(lengths=lengths)))
+            return
+        key = f"runs:{hosted.graph.name}"
+        self.store.save_limits([LimitRow(key=key, slots=policy.max_active_runs)])
+        self.limits.resize(key, policy.max_active_runs)
+        held = sorted(owner[0] for owner, uses in self.limits.held.items() if any(use.key == key for use in uses))
+        if policy.collision is Collision.SKIP and len(self.store.slots(key)) >= policy.max_active_runs:
+            reason = f"{hosted.graph.name!r} has {policy.max_active_runs} active runs already"
+            self._inbox.append((hosted.run.run_id, CancelRequested(reason=reason)))
+            return
+        if policy.collision is Collision.CANCEL and len(held) >= policy.max_active_runs:
+            self._inbox.append((held[0], CancelRequested(reason=f"replaced by run {hosted.run.run_id}")))
+        self.limits.request((hosted.run.run_id, RUN), (LimitUse(key=key),))
+
+    def resume(self, run_id: RunId, *, graph: Graph | None = None) -> RunRow:
+        """Take a run over that nobody live owns, and go on with it. Raises UsageError when that makes no sense.
+
+        `graph` is the workflow as it is loaded now: its structure has to be that of the run.
+        """
+        snapshot = self.store.load_run(run_id)
+        if snapshot is None:
+            raise UsageError(f"there is no run {run_id}")
+        if graph is not None and graph.hash() != snapshot.run.graph_hash:
+            raise UsageError(
+                f"the definition of {graph.name!r} has changed since run {run_id} began: other tasks, edges or policies",
+                right="start a new run, or put the definition back (the bodies of its tasks may change)",
+            )
+        graph = graph or self.store.load_graph(snapshot.run.graph_hash)
+        if graph is None:
+            raise StoreError(f"the graph of run {run_id} is not in the database any more")
+        now = self.clock.now()
+        with self.lock:
+            epoch = self.store.take_over(run_id, self.owner, now)
+            snapshot = self.store.load_run(run_id)
+            assert snapshot is not None  # it was there a moment ago, and only retention deletes final runs
+            row = msgspec.structs.replace(snapshot.run, owner=self.owner, epoch=epoch)
+            plan = self.plan_of(row.graph_hash, graph)
+            run = restore(plan, row, snapshot.tasks, snapshot.scopes, epoch=epoch, now=now)
+            hosted = Hosted(run, row, self.store, snapshot.last_seq)
+            self.runs[run_id] = hosted
+            if RunState(row.state) is RunState.QUEUED:
+                self._admit(hosted, row.extra.get("lengths", {}))
+            else:
+                self._inbox.append((run_id, OwnerChanged(epoch=epoch)))
+        return row
+
+    def release(self, run_id: RunId) -> None:
+        """Forget a run that is over."""
+        with self.lock:
+            self.runs.pop(run_id, None)
+            self._hungry.pop(run_id, None)
+            self.timers.forget_run(run_id)
+            self.limits.forget_run(run_id)
+
+    # --- stimuli ------------------------------------------------------------------------------------------------------
+
+    def post(self, run_id: RunId, stimulus: Stimulus) -> None:
+        """Say something to a run. Somebody has to `pump` (or to call `wake`) afterwards."""
+        self._inbox.append((run_id, stimulus))
+
+    def report(self, reports: Sequence[Report]) -> None:
+        """What executors report (the port `ReportSink`); decided on the calling thread."""
+        for report in reports:
+            run_id, no, token = report.run_id, report.no, report.token
+            if isinstance(report, Finished):
+                stimulus: Stimulus = ExecutionFinished(no=no, token=token, outcome=report.outcome)
+            elif isinstance(report, Started):
+                stimulus = ExecutionStarted(no=no, token=token)
+            else:
+                stimulus = ExecutionReturned(no=no, token=token)
+            self._inbox.append((run_id, stimulus))
+        self.pump()
+
+    def ask(self, run_id: RunId, stimulus: Stimulus) -> None:
+        """Decide a stimulus now, on this thread, so that what is wrong with it is raised to who asked."""
+        with self.lock:
+            hosted = self.hosted(run_id)
+            decide(hosted.run, stimulus, self.clock.now())
+            self._dirty[run_id] = hosted
+        self.pump()
+
+    def add_child(self, run_id: RunId, child: ChildSubmitted) -> TaskRun:
+        """Add a flow's child and return its task run (a recorded one, on a replay). Committed in the background."""
+        with self.lock:
+            hosted = self.hosted(run_id)
+            decide(hosted.run, child, self.clock.now())
+            self._dirty[run_id] = hosted
+            return hosted.run.children[child.parent, child.key]
+
+    def hosted(self, run_id: RunId) -> Hosted:
+        """The hosted run. Raises EngineError, or what made it fail, when it is not here."""
+        hosted = self.runs.get(run_id)
+        if hosted is None:
+            raise EngineError(f"run {run_id} is not hosted by this process")
+        if hosted.error is not None:
+            raise hosted.error
+        return hosted
+
+    # --- the step -----------------------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Work off what there is, on this thread, unless another thread is at it."""
+        while self.lock.acquire(blocking=False):
+            try:
+                self.step()
+            finally:
+                self.lock.release()
+            if not self._inbox:
+                return
+
+    def step(self) -> None:
+        """Decide, commit, carry out, until nothing is left to do right now. The lock is held."""
+        while True:
+            now = self.clock.now()
+            self._drain(now)
+            if not self._dirty and not self._carrying and not self.limits.may_grant():
+                return
+            progress = self._commit(now)
+            self._carry_out()
+            if not progress and not self._inbox:
+                return
+
+    def _drain(self, now: float) -> None:
+        for run_id, timer in self.timers.due(now):
+            self._inbox.append((run_id, TimerFired(kind=timer.kind, no=timer.no, generation=timer.generation)))
+        for _ in range(min(len(self._inbox), MOST_STIMULI)):
+            run_id, stimulus = self._inbox.popleft()
+            hosted = self.runs.get(run_id)
+            if hosted is None or hosted.error is not None:
+                continue
+            self._decide(hosted, stimulus, now)
+
+    def _decide(self, hosted: Hosted, stimulus: Stimulus, now: float) -> None:
+        if isinstance(stimulus, ExecutionFinished) and stimulus.outcome.outputs:
+            task = hosted.run.tasks.get(stimulus.no)
+            if task is not None and task.token == stimulus.token:
+                hosted.outputs.put(stimulus.no, stimulus.outcome.outputs)
+        try:
+            decide(hosted.run, stimulus, now)
+        except UsageError as error:
+            log.warning("run %s: %s", hosted.run.run_id, error)
+        except Exception as error:  # one bad run must not stop the others: it fails alone, and can be resumed
+            self.fail([hosted], error)
+            return
+        self._dirty[hosted.run.run_id] = hosted
+
+    def _commit(self, now: float) -> bool:
+        """Grant, dispatch and write in one transaction. Returns whether anything was written."""
+        touched = dict(self._dirty)
+        self._dirty = {}
+        decisions: list[tuple[Hosted, Decision]] = []
+        batches: list[RunBatch] = []
+        room = {name: executor.capacity() for name, executor in self.executors.items()}
+        try:
+            if self.limits.may_grant():
+                with self.store.transaction() as tx:
+                    self._grant(lambda request: tx.acquire(self._slots(request)), touched, now)
+                    self._write(tx.write, touched, room, decisions, batches, now)
+            else:
+                self._dispatch(touched, room, now)
+                if any(hosted.run.has_output() for hosted in touched.values()):
+                    with self.store.transaction() as tx:
+                        self._write(tx.write, touched, None, decisions, batches, now)
+        except Exception as error:  # nothing was written: these runs go back to their rows
+            self.fail(touched.values(), error)
+            return False
+        for hosted, decision in decisions:
+            for command in decision.commands:
+                self._carrying.append((hosted, command))
+            for observer in self.observers:
+                observer(hosted, decision)
+        return bool(decisions)
+
+    def _write(
+        self,
+        write: Callable[[RunBatch], None],
+        touched: dict[RunId, Hosted],
+        room: dict[str, int] | None,
+        decisions: list[tuple[Hosted, Decision]],
+        batches: list[RunBatch],
+        now: float,
+    ) -> None:
+        if room is not None:
+            self._dispatch(touched, room, now)
+        for hosted in touched.values():
+            if not hosted.run.has_output():
+                continue
+            decision = take(hosted.run)
+            hosted.row = update_run_row(hosted.row, hosted.run) if decision.changed else hosted.row
+            batch, hosted.seq = batch_of(hosted.run, hosted.row, decision, hosted.seq, now)
+            write(batch)
+            decisions.append((hosted, decision))
+
+    def _dispatch(self, touched: dict[RunId, Hosted], room: dict[str, int], now: float) -> None:
+        """Hand out what is ready, oldest hunger first, as far as there is room."""
+        for run_id, hosted in touched.items():
+            if hosted.run.ready:
+                self._hungry[run_id] = hosted
+        for run_id, hosted in list(self._hungry.items()):
+            if self._feed(hosted, room, now):
+                touched[run_id] = hosted
+            if not hosted.run.ready and not hosted.run.parked:
+                del self._hungry[run_id]
+
+    def _feed(self, hosted: Hosted, room: dict[str, int], now: float) -> bool:
+        run = hosted.run
+        fed = False
+        for name in list(run.ready):
+            executor = name if name is not None else self.default_executor
+            free = room.get(executor, UNLIMITED)
+            if free > 0:
+                handed = dispatch(run, name, free, now)
+                if executor in room:
+                    room[executor] = free - len(handed)
+                fed = fed or bool(handed)
+            if not run.ready[name]:
+                del run.ready[name]
+        return fed
+
+    # --- limits -------------------------------------------------------------------------------------------------------
+
+    def set_limits(self, rows: Iterable[LimitRow]) -> None:
+        """Declare limits and their sizes."""
+        rows = list(rows)
+        self.store.save_limits(rows)
+        for row in rows:
+            self.limits.resize(row.key, row.slots)
+
+    def recheck_limits(self) -> None:
+        """Another process may have given slots back."""
+        with self.lock:
+            if self.limits.recheck():
+                self.step()
+
+    def _slots(self, request: Request) -> list[SlotRow]:
+        run_id, no = request.owner
+        return [SlotRow(key=use.key, run_id=run_id, no=no, slots=use.slots) for use in request.uses]
+
+    def _grant(self, acquire: Callable[[Request], bool], touched: dict[RunId, Hosted], now: float) -> None:
+        for request in self.limits.grantable():
+            run_id, no = request.owner
+            hosted = self.runs.get(run_id)
+            if hosted is None:
+                self.limits.release(request.owner)
+            elif not acquire(request):
+                self.limits.refused(request)
+            else:
+                self.limits.granted(request)
+                if no == RUN:
+                    decide(hosted.run, RunAdmitted(lengths=hosted.row.extra.get("lengths", {})), now)
+                else:
+                    decide(hosted.run, SlotsGranted(no=TaskNo(no)), now)
+                touched[run_id] = hosted
+
+    # --- after the commit ---------------------------------------------------------------------------------------------
+
+    def _carry_out(self) -> None:
+        while self._carrying:
+            batch = list(self._carrying)
+            self._carrying.clear()
+            self.carrier.carry_out(batch)
+
+    def fail(self, hosted: Iterable[Hosted], error: BaseException) -> None:
+        """These runs cannot go on in this process: who waits for them is told; their rows allow a resume."""
+        for each in hosted:
+            each.error = error
+            self._hungry.pop(each.run.run_id, None)
+            each.ended.set()
+            self.carrier.run_failed(each, error)
+            self.timers.forget_run(each.run.run_id)
+            self.limits.forget_run(each.run.run_id)
+
+    def next_timer(self) -> float | None:
+        """When the next timer is due, none when there is none."""
+        return self.timers.next_at()
+
+    def is_over(self, run_id: RunId) -> bool:
+        """Whether a run has ended, as far as this process knows."""
+        hosted = self.runs.get(run_id)
+        return hosted is None or hosted.run.state in RUN_TERMINAL
