@@ -56,7 +56,9 @@ class Literal(Value, tag="literal"):
 
 
 class InCode(Value, tag="in_code"):
-    """A value that is not plain data; the worker finds it in the loaded code."""
+    """A value that is not plain data; the worker finds it in the loaded code, at this path of the node's arguments."""
+
+    path: str = ""
 
 
 class Param(Value, tag="param"):
@@ -84,6 +86,12 @@ class Element(Value, tag="element"):
     source: int = 0
 
 
+class FromAsset(Value, tag="from_asset"):
+    """The value of an asset as it was last materialized, for the run's partition or, if it has none, at all."""
+
+    key: str
+
+
 class Template(Value, tag="template"):
     """Text rendered in the worker, by the dialect's own engine, with the run's context."""
 
@@ -109,7 +117,7 @@ class DictOf(Value, tag="dict"):
     items: dict[str, "Binding"] = {}
 
 
-Binding = Literal | InCode | Param | FromOutput | Element | Template | FromContext | ListOf | DictOf
+Binding = Literal | InCode | Param | FromOutput | Element | Template | FromContext | FromAsset | ListOf | DictOf
 
 
 # --- what a call may emit --------------------------------------------------------------------------------------------

@@ -1,0 +1,91 @@
+"""What a task can ask about its run while it runs: `context()`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from plait.authoring.where import here
+from plait.model.errors import UsageError
+
+
+@dataclass
+class Context:
+    """The run and the task run that user code is in.
+
+    `run_id`, `workflow`, `task` and `map_path` name them; `attempt` counts from 1; `logical_date` is aware (UTC);
+    `partition_key` is none for a run without partition; `params` are the run's parameters; `metadata` collects what
+    `add_metadata` is given, and is recorded with a materialization.
+    """
+
+    run_id: str
+    workflow: str
+    task: str
+    map_path: tuple[int | str, ...] = ()
+    attempt: int = 1
+    max_attempts: int = 1
+    logical_date: datetime | None = None
+    partition: str | None = None
+    params: dict[str, Any] = field(default_factory=dict[str, Any])
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    resume: Any = None
+    data_version: str | None = None
+
+    @property
+    def partition_key(self) -> str:
+        """The run's partition key. Raises UsageError when the run has none."""
+        if self.partition is None:
+            where, wrong = here()
+            raise UsageError(
+                "this run has no partition", where=where, wrong=wrong, right="give it one: plait run ... --partition KEY"
+            )
+        return self.partition
+
+    @property
+    def has_partition_key(self) -> bool:
+        """Whether the run has a partition."""
+        return self.partition is not None
+
+    @property
+    def log(self) -> logging.Logger:
+        """A logger whose lines land in this task run's log."""
+        return logging.getLogger(f"plait.task.{self.task}")
+
+    def add_metadata(self, **values: Any) -> None:
+        """Record values (plain data) with what this task materializes: `context.add_metadata(rows=len(table))`."""
+        self.metadata.update(values)
+
+
+_current: ContextVar[Context | None] = ContextVar("plait_context", default=None)
+
+
+def context() -> Context:
+    """The context of the task (or flow) that is running here. Raises UsageError outside of one."""
+    found = _current.get()
+    if found is None:
+        where, wrong = here()
+        raise UsageError(
+            "there is no context outside of a run", where=where, wrong=wrong, right="call it inside of a task or a flow"
+        )
+    return found
+
+
+def current_context() -> Context | None:
+    """The context here, or none."""
+    return _current.get()
+
+
+@contextmanager
+def in_context(value: Context) -> Iterator[None]:
+    """Be in a context for a while."""
+    before = _current.set(value)
+    try:
+        yield
+    finally:
+        _current.reset(before)

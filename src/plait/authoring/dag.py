@@ -1,0 +1,297 @@
+"""`@dag`: a function that is called once, with stand-ins, to make a static graph; `group` for its parts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from plait.authoring.futures import Output, place_of_output
+from plait.authoring.live import LiveGraph, LiveNode
+from plait.authoring.params import params_of
+from plait.authoring.retry import Seconds, seconds
+from plait.authoring.schedules import Schedule, schedule_of
+from plait.authoring.scope import current_engine, current_scope, in_scope
+from plait.authoring.task import Hook, lower_hooks
+from plait.authoring.tracing import ParamStandIn, Tracer, current_tracer
+from plait.authoring.where import code_of, place_of
+from plait.model.errors import DefinitionError
+from plait.model.graph import Graph, HookSpec, ListOf, TaskSpec
+from plait.model.policies import Collision, OutcomeRule, RunPolicy
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class WorkflowOptions:
+    """What `@dag` and `@flow` share; see `dag` for the meanings."""
+
+    name: str = ""
+    schedule: Schedule | None = None
+    catchup: bool = False
+    max_active_runs: int | None = None
+    collision: str = "enqueue"
+    max_active_tasks: int | None = None
+    timeout: Seconds | None = None
+    fail_fast: bool = False
+    pause_after_failures: int | None = None
+    tags: tuple[str, ...] = ()
+    hooks: tuple[tuple[str, Hook], ...] = ()
+
+    def policy(self, place: str) -> RunPolicy:
+        """The policies of the run, as the engine knows them."""
+        try:
+            collision = Collision(self.collision)
+        except ValueError:
+            raise DefinitionError(
+                f"there is no collision rule {self.collision!r}",
+                where=place,
+                wrong=f"collision={self.collision!r}",
+                right=f"one of: {', '.join(rule.value for rule in Collision)}",
+            ) from None
+        return RunPolicy(
+            max_active_runs=self.max_active_runs,
+            collision=collision,
+            max_active_tasks=self.max_active_tasks,
+            timeout=seconds(self.timeout) if self.timeout is not None else None,
+            fail_fast=self.fail_fast,
+            pause_after_failures=self.pause_after_failures,
+        )
+
+
+def workflow_options(given: dict[str, Any], fn: Callable[..., Any], decorator: str, allowed: Sequence[str]) -> WorkflowOptions:
+    """Keywords as users write them. Unknown ones are told with the ones that exist."""
+    given = dict(given)
+    hooks = lower_hooks(given)
+    for keyword in given:
+        if keyword not in allowed:
+            raise DefinitionError(
+                f"{decorator} has no option {keyword!r}",
+                where=place_of(fn),
+                wrong=f"{decorator}({keyword}=...)",
+                right=f"one of: {', '.join(sorted(allowed))}",
+            )
+    given["schedule"] = schedule_of(given.get("schedule"))
+    given["tags"] = tuple(given.get("tags", ()))
+    return WorkflowOptions(hooks=hooks, **given)
+
+
+DAG_OPTIONS = tuple(name for name in WorkflowOptions.__dataclass_fields__ if name != "hooks")
+
+
+class Dag(Generic[P, R]):
+    """A static graph, traced from a function. Calling it runs it at once on the embedded engine and returns the value
+    of what the function returned."""
+
+    kind = "dag"
+
+    def __init__(self, fn: Callable[P, R], options: WorkflowOptions):
+        self.fn = fn
+        self.options_ = options
+        self.name = options.name or fn.__name__
+        self.place = place_of(fn)
+        self._live: LiveGraph | None = None
+        functools.update_wrapper(self, fn, updated=())
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        scope = current_scope()
+        if scope is not None:
+            return cast("R", scope.call(self, args, kwargs))
+        return cast("R", current_engine().run(self, args, kwargs))
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """In a flow: start a run of this dag in the background, and return its future."""
+        scope = current_scope()
+        if scope is None:
+            raise DefinitionError(
+                f"{self.name}.submit() is called outside of a run",
+                where=self.place,
+                right=f"call it in a function with @flow; or call {self.name}(...) to run it at once",
+            )
+        return scope.submit(self, args, kwargs)
+
+    @property
+    def live(self) -> LiveGraph:
+        """The graph with its functions, traced on first use."""
+        if self._live is None:
+            self._live = self._trace()
+        return self._live
+
+    @property
+    def graph(self) -> Graph:
+        """The graph."""
+        return self.live.graph
+
+    def _trace(self) -> LiveGraph:
+        params = params_of(self.fn)
+        if self.options_.schedule is not None:
+            for param in params:
+                if not param.has_default and param.source is None:
+                    raise DefinitionError(
+                        f"{self.name!r} has a schedule, but nothing binds its parameter {param.name!r}",
+                        where=self.place,
+                        wrong=f"def {self.name}({param.name})",
+                        right=f"def {self.name}({param.name}=logical_date())   # or another default",
+                    )
+        tracer = Tracer(self.name)
+        with in_scope(tracer):
+            returned = self.fn(**{param.name: ParamStandIn(param.name) for param in params})  # type: ignore[call-arg]  # by name, of the signature
+        result = _result(tracer, returned)
+        graph = Graph(
+            name=self.name,
+            kind="dag",
+            nodes=tracer.specs(),
+            edges=tuple(tracer.edges.values()),
+            groups=tuple(tracer.groups.values()),
+            params=params,
+            outcome=OutcomeRule.LEAVES,
+            result=result,
+            policy=self.options_.policy(self.place),
+            triggers=_triggers(self.options_),
+            code=code_of(self.fn),
+            doc=self.fn.__doc__ or "",
+            tags=self.options_.tags,
+            hooks=tuple(HookSpec(on=on, code=code_of(hook)) for on, hook in self.options_.hooks),
+        )
+        if not graph.nodes:
+            raise DefinitionError(
+                f"the dag {self.name!r} has no tasks",
+                where=self.place,
+                wrong=f"def {self.name}(...): ...",
+                right="call at least one @task in it",
+            )
+        _check(graph, self.place)
+        return LiveGraph(graph=graph, nodes=tracer.live)
+
+    def __repr__(self) -> str:
+        return f"<dag {self.name!r}>"
+
+
+def _triggers(options: WorkflowOptions) -> Any:
+    return (options.schedule.trigger(catchup=options.catchup),) if options.schedule is not None else ()
+
+
+def _check(graph: Graph, place: str) -> None:
+    """Compile the graph once, so that what is wrong with it is told with the place of the dag."""
+    from plait.engine.plan import Plan
+
+    try:
+        Plan(graph)
+    except DefinitionError as error:
+        raise DefinitionError(error.what, where=error.where or place, wrong=error.wrong, right=error.right) from None
+
+
+def _result(tracer: Tracer, returned: Any) -> tuple[str, str] | None:
+    """The output that is the workflow's value; several are collected by a node of their own."""
+    if isinstance(returned, Output):
+        return place_of_output(returned)
+    if returned is None:
+        return None
+    live = LiveNode(_collect)
+    key = "result"
+    while key in tracer.nodes:
+        key += "_"
+    binding = tracer.bind(key, returned, live, "value")
+    if not isinstance(binding, ListOf) and not any(edge.downstream == key for edge in tracer.edges.values()):
+        return None
+    tracer.nodes[key] = TaskSpec(key=key, inputs={"value": binding}, code=code_of(_collect), counts=False)
+    tracer.live[key] = live
+    return key, "result"
+
+
+def _collect(value: Any) -> Any:
+    return value
+
+
+class Group(Generic[P, R]):
+    """A named part of a dag: `with group("load"): ...`, or a function with `@group`, which can also be mapped."""
+
+    def __init__(self, fn: Callable[P, R], name: str):
+        self.fn = fn
+        self.name = name
+        functools.update_wrapper(self, fn, updated=())
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        with current_tracer().group(self.name):
+            return self.fn(*args, **kwargs)
+
+    def map(self, *args: Any, **kwargs: Any) -> Any:
+        """The whole group once per element; lists, dicts and outputs are mapped over side by side."""
+        return current_tracer().map_group(self.name, self.fn, args, kwargs)
+
+
+class _NamedGroup(AbstractContextManager[None]):
+    """What `group("name")` gives: a `with` block, or a decorator with a name."""
+
+    def __init__(self, name: str):
+        self._name = name
+        self._entered: Any = None
+
+    def __enter__(self) -> None:
+        self._entered = current_tracer().group(self._name)
+        self._entered.__enter__()
+
+    def __exit__(self, *exc: Any) -> None:
+        self._entered.__exit__(*exc)
+
+    def __call__(self, fn: Callable[P, R]) -> Group[P, R]:
+        return Group(fn, self._name)
+
+
+@overload
+def group(name: str, /) -> _NamedGroup: ...
+@overload
+def group(name: Callable[P, R], /) -> Group[P, R]: ...
+def group(name: Any, /) -> Any:
+    """Group tasks of a dag under a name.
+
+    with group("load"):
+        ...
+
+    @group
+    def per_region(region): ...
+    per_region.map(regions)     # the whole group once per region
+    """
+    return _NamedGroup(name) if isinstance(name, str) else Group(name, name.__name__)
+
+
+@overload
+def dag(fn: Callable[P, R], /) -> Dag[P, R]: ...
+@overload
+def dag(
+    *,
+    name: str = ...,
+    schedule: Schedule | str | timedelta | None = ...,
+    catchup: bool = ...,
+    max_active_runs: int | None = ...,
+    collision: str = ...,
+    max_active_tasks: int | None = ...,
+    timeout: Seconds | None = ...,
+    fail_fast: bool = ...,
+    pause_after_failures: int | None = ...,
+    tags: Sequence[str] = ...,
+    on_success: Hook | Sequence[Hook] | None = ...,
+    on_failure: Hook | Sequence[Hook] | None = ...,
+) -> Callable[[Callable[P, R]], Dag[P, R]]: ...
+def dag(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a function a dag: it is called once, its parameters stand for values of a later run, and each task called in
+    it becomes a node. What it returns is the run's result.
+
+    `schedule`: `cron(...)`, `every(...)`, a cron expression or a timedelta. `catchup`: also start the runs that were missed.
+    `max_active_runs`: runs at once; one too many waits ("enqueue"), is cancelled ("skip") or replaces the oldest ("cancel"), as
+    `collision` says. `max_active_tasks`: tasks at once in one run. `timeout`: seconds of a whole run. `fail_fast`: the first
+    failure ends the run. `pause_after_failures`: pause the schedule after so many failed runs in a row.
+
+        @dag(schedule=cron("0 6 * * *", tz="America/New_York"), max_active_runs=1)
+        def daily_flights(day: date = logical_date()):
+            return load(transform(extract(day)))
+    """
+
+    def make(function: Callable[..., Any]) -> Dag[..., Any]:
+        return Dag(function, workflow_options(options, function, "@dag", DAG_OPTIONS))
+
+    return make if fn is None else make(fn)

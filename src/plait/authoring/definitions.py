@@ -1,0 +1,126 @@
+"""What a file or a folder defines: its workflows, assets, checks and limits, found in the modules' names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from plait.authoring.asset import Asset, Check, asset_graph
+from plait.authoring.dag import Dag
+from plait.authoring.flow import Flow
+from plait.authoring.limits import Limit
+from plait.authoring.live import LiveGraph
+from plait.authoring.selection import select
+from plait.authoring.task import Task
+from plait.model.errors import DefinitionError, UsageError
+
+Workflow = Dag[..., Any] | Flow[..., Any]
+
+
+@dataclass
+class Definitions:
+    """Everything that was found, by name. `files` says where each name comes from."""
+
+    workflows: dict[str, Workflow] = field(default_factory=dict[str, Workflow])
+    assets: dict[str, Asset[..., Any]] = field(default_factory=dict[str, Asset[..., Any]])
+    checks: list[Check[..., Any]] = field(default_factory=list[Check[..., Any]])
+    limits: dict[str, Limit] = field(default_factory=dict[str, Limit])
+    tasks: dict[str, Task[..., Any]] = field(default_factory=dict[str, Task[..., Any]])
+    files: dict[str, str] = field(default_factory=dict[str, str])
+
+    def add_module(self, module: ModuleType, file: str) -> None:
+        """Add what a module's names hold. What it only imported from a sibling that is loaded too counts once."""
+        for value in list(vars(module).values()):
+            self._add(value, file)
+
+    def _add(self, value: Any, file: str) -> None:
+        if isinstance(value, (Dag, Flow)):
+            self._add_workflow(value, file)
+        elif isinstance(value, Asset):
+            known = self.assets.get(value.key)
+            if known is not None and known is not value and known.place != value.place:
+                raise DefinitionError(
+                    f"two assets have the key {value.key!r}",
+                    where=value.place,
+                    right=f'give one of them a key of its own: @asset(key="...")   # the other is at {known.place}',
+                )
+            self.assets[value.key] = value
+            self.files.setdefault(f"asset:{value.key}", file)
+        elif isinstance(value, Check):
+            if all(check.place != value.place for check in self.checks):
+                self.checks.append(value)
+        elif isinstance(value, Limit):
+            self.limits[value.key] = value
+        elif isinstance(value, Task):
+            self.tasks.setdefault(value.name, value)
+        elif isinstance(value, (list, tuple)) and value and all(isinstance(item, Asset) for item in value):
+            for item in value:
+                self._add(item, file)
+
+    def _add_workflow(self, value: Workflow, file: str) -> None:
+        known = self.workflows.get(value.name)
+        if known is not None and known is not value and known.place != value.place:
+            raise DefinitionError(
+                f"two workflows have the name {value.name!r}",
+                where=value.place,
+                right=f'give one of them another: @{value.kind}(name="...")   # the other is at {known.place}',
+            )
+        self.workflows[value.name] = value
+        self.files.setdefault(value.name, file)
+
+    def validate(self) -> None:
+        """Trace every dag and plan the assets, so that what is wrong is told now."""
+        for workflow in self.workflows.values():
+            _ = workflow.graph
+        if self.assets:
+            self.asset_job(None, "assets")
+
+    def workflow(self, name: str | None) -> Workflow:
+        """The workflow of that name, or the only one. Raises UsageError that lists what there is."""
+        if name is not None:
+            if name not in self.workflows:
+                known = ", ".join(sorted(self.workflows)) or "none"
+                raise UsageError(f"there is no workflow {name!r}", right=f"one of: {known}")
+            return self.workflows[name]
+        if len(self.workflows) == 1:
+            return next(iter(self.workflows.values()))
+        if not self.workflows:
+            raise UsageError("there is no workflow here", right="define one with @dag or @flow, or an @asset")
+        raise UsageError("there are several workflows here", right=f"name one: {', '.join(sorted(self.workflows))}")
+
+    def asset_job(self, selection: str | None, name: str) -> LiveGraph:
+        """The graph that materializes a selection of the assets, all of them if none is given."""
+        keys = self.sorted_assets()
+        upstream = {
+            key: {*(n for n in each.inputs if n in self.assets), *(d for d in each.options_.deps if d in self.assets)}
+            for key, each in self.assets.items()
+        }
+        groups = {key: each.options_.group for key, each in self.assets.items()}
+        chosen = select(selection, keys, upstream, groups) if selection else set(keys)
+        return asset_graph(self.assets, self.checks, [key for key in keys if key in chosen], name)
+
+    def sorted_assets(self) -> list[str]:
+        """The keys of all assets, upstream ones first; those in a circle last."""
+        order: list[str] = []
+        done: set[str] = set()
+        for root in self.assets:
+            stack: list[tuple[str, Iterable[str]]] = [(root, iter(()))] if root not in done else []
+            if stack:
+                done.add(root)
+                stack = [(root, iter(self._above(root)))]
+            while stack:
+                key, above = stack[-1]
+                step = next((k for k in above if k in self.assets and k not in done), None)
+                if step is None:
+                    order.append(key)
+                    stack.pop()
+                else:
+                    done.add(step)
+                    stack.append((step, iter(self._above(step))))
+        return order
+
+    def _above(self, key: str) -> tuple[str, ...]:
+        made = self.assets[key]
+        return (*made.inputs, *made.options_.deps)

@@ -1,0 +1,67 @@
+"""What a call means where it stands: outside of everything, while a dag is traced, in a flow's body, while a file is loaded.
+
+A scope is set for the current context (contextvar), so threads and async tasks that a body starts are in it as well. Calls
+that go up (a flow called in a script) go through one port, `Engine`, which the package's face fills.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+
+class Scope(Protocol):
+    """Answers the calls of tasks, flows and dags made inside of it."""
+
+    def call(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A plain call: the value, or its stand-in."""
+        ...
+
+    def submit(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """`.submit`: a future, or its stand-in."""
+        ...
+
+    def map(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any], how: str) -> Any:
+        """`.map` (`how` is zip) or `.product`."""
+        ...
+
+
+class Engine(Protocol):
+    """Runs what is called outside of any run."""
+
+    def run(self, workflow: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a flow or a dag at once and return its value; an async flow's is a coroutine."""
+        ...
+
+    def materialize(self, assets: tuple[Any, ...], *, partition: str | None, select: str | None) -> Any:
+        """Materialize assets at once; returns their values by key."""
+        ...
+
+
+_scope: ContextVar[Scope | None] = ContextVar("plait_scope", default=None)
+_engine: list[Callable[[], Engine]] = []
+
+
+def current_scope() -> Scope | None:
+    """The scope of this context, none outside of everything."""
+    return _scope.get()
+
+
+@contextmanager
+def in_scope(scope: Scope | None) -> Iterator[None]:
+    """Be in a scope for a while."""
+    before = _scope.set(scope)
+    try:
+        yield
+    finally:
+        _scope.reset(before)
+
+
+def provide_engine(factory: Callable[[], Engine]) -> None:
+    """Say who runs what is called outside of any run. The face does this once; tests may say otherwise."""
+    _engine[:] = [factory]
+
+
+def current_engine() -> Engine:
+    """Who runs what is called outside of any run."""
+    return _engine[0]()

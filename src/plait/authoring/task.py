@@ -1,0 +1,318 @@
+"""`@task`: a function that an engine can run, retry, cache, map and limit."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from plait.authoring.futures import Future, FutureList
+from plait.authoring.retry import NO_RETRY, Retry, Seconds, seconds
+from plait.authoring.scope import current_scope
+from plait.authoring.where import code_of, here, place_of
+from plait.model.errors import DefinitionError
+from plait.model.graph import HookSpec, OutputSpec, TaskSpec
+from plait.model.policies import CachePolicy, LimitUse, TriggerRule
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Hook = Callable[[dict[str, Any]], Any]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """When a task's recorded result is used instead of running it again.
+
+    The key is made of the input values and the task's source; `run=True` adds the run (nothing is shared between runs), `exclude` leaves
+    inputs out, `key` is a function of (task name, inputs) that returns the key itself, or None for no caching. `expires`: seconds
+    after which a result is not used any more. `refresh`: run, and replace what is cached.
+    """
+
+    inputs: bool = True
+    source: bool = True
+    run: bool = False
+    exclude: tuple[str, ...] = ()
+    key: Callable[[str, dict[str, Any]], str | None] | None = None
+    expires: Seconds | None = None
+    refresh: bool = False
+
+    def policy(self) -> CachePolicy:
+        """The static part, as the engine knows it."""
+        return CachePolicy(
+            inputs=self.inputs,
+            source=self.source,
+            run=self.run,
+            exclude=self.exclude,
+            key_fn=self.key is not None,
+            expires=seconds(self.expires) if self.expires is not None else None,
+            refresh=self.refresh,
+        )
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """Everything that `@task` takes, in one value; see `task` for the meanings."""
+
+    name: str = ""
+    retries: Retry = NO_RETRY
+    timeout: Seconds | None = None
+    wait_timeout: Seconds | None = None
+    soft_fail: bool = False
+    pool: str | None = None
+    slots: int = 1
+    limits: tuple[LimitUse, ...] = ()
+    tags: tuple[str, ...] = ()
+    priority: int = 0
+    concurrency: int | None = None
+    cache: Cache | None = None
+    trigger_rule: TriggerRule = TriggerRule.ALL_SUCCESS
+    outputs: tuple[OutputSpec, ...] = (OutputSpec(),)
+    executor: str | None = None
+    branch: bool = False
+    short_circuit: str | None = None
+    depends_on_past: bool = False
+    hooks: tuple[tuple[str, Hook], ...] = field(default=())
+
+
+class Task(Generic[P, R]):
+    """A function with policies. Calling it depends on where: in a flow it is recorded and returns the value, while a
+    dag is traced it adds a node, anywhere else it is a plain call of `fn`."""
+
+    def __init__(self, fn: Callable[P, R], options: TaskOptions):
+        self.fn = fn
+        self.options_ = options
+        self.name = options.name or getattr(fn, "__name__", type(fn).__name__)
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self.signature = inspect.signature(fn)
+        functools.update_wrapper(self, fn, updated=())
+        self.spec = _spec(self)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        scope = current_scope()
+        if scope is None:
+            return self.fn(*args, **kwargs)
+        return cast("R", scope.call(self, args, kwargs))
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[R]:
+        """Start the task in the background and return its future. Arguments may be futures.
+
+        Outside of a flow there is nobody to run it: DefinitionError says what to write.
+        """
+        return cast("Future[R]", self._inside("submit").submit(self, args, kwargs))
+
+    def map(self, *args: Any, **kwargs: Any) -> FutureList[R]:
+        """Run the task once per element. Lists and dicts are mapped over side by side (zip; of equal length), everything
+        else, and what is marked `unmapped`, goes to every element as it is. A dict maps over its values, named by its keys."""
+        return cast("FutureList[R]", self._inside("map").map(self, args, kwargs, "zip"))
+
+    def product(self, *args: Any, **kwargs: Any) -> FutureList[R]:
+        """Like `map`, over all combinations of the elements (the last argument varies fastest)."""
+        return cast("FutureList[R]", self._inside("product").map(self, args, kwargs, "product"))
+
+    def options(self, **changes: Any) -> Task[P, R]:
+        """The same task with some options changed: `extract.options(name="extract_eu", retries=5)`."""
+        return Task(self.fn, replace(self.options_, **lowered(changes, self.fn)))
+
+    with_options = options
+
+    def _inside(self, what: str) -> Any:
+        scope = current_scope()
+        if scope is None:
+            where, wrong = here()
+            raise DefinitionError(
+                f"{self.name}.{what}() is called outside of a run, so there is nobody to run it",
+                where=where,
+                wrong=wrong,
+                right=f"call it in a function with @flow or @dag; or call {self.name}(...) for a plain call",
+            )
+        return scope
+
+    def __repr__(self) -> str:
+        return f"<task {self.name!r}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        name = getattr(self.fn, "__qualname__", "")
+        if "<locals>" not in name and self.fn.__module__ != "__main__":
+            return _find_task, (self.fn.__module__, name, self.fn, self.options_)
+        return Task, (self.fn, self.options_)
+
+
+def _find_task(module: str, name: str, fn: Callable[..., Any], options: TaskOptions) -> Task[..., Any]:
+    return Task(fn, options)
+
+
+def _spec(task: Task[..., Any]) -> TaskSpec:
+    """The node of a task, before it is given a key and inputs of its own."""
+    o = task.options_
+    limits = list(o.limits)
+    if o.pool is not None:
+        limits.append(LimitUse(key=f"pool:{o.pool}", slots=o.slots))
+    limits.extend(LimitUse(key=f"tag:{tag}") for tag in o.tags)
+    return TaskSpec(
+        key=task.name,
+        runner="branch" if o.branch else "short_circuit" if o.short_circuit else "python",
+        code=code_of(task.fn),
+        doc=inspect.getdoc(task.fn) or "",
+        outputs=o.outputs,
+        trigger_rule=o.trigger_rule,
+        retry=o.retries.policy(),
+        timeout=seconds(o.timeout) if o.timeout is not None else None,
+        wait_timeout=seconds(o.wait_timeout) if o.wait_timeout is not None else None,
+        soft_fail=o.soft_fail,
+        cache=o.cache.policy() if o.cache is not None else None,
+        persist=o.cache is not None,
+        limits=tuple(limits),
+        max_active=o.concurrency,
+        priority=o.priority,
+        executor=o.executor,
+        depends_on_past=o.depends_on_past,
+        hooks=tuple(HookSpec(on=on, code=code_of(hook)) for on, hook in o.hooks),
+        tags=o.tags,
+        metadata={"short_circuit": o.short_circuit} if o.short_circuit else {},
+    )
+
+
+_HOOKS = ("on_success", "on_failure", "on_skip", "on_retry", "on_commit", "on_rollback")
+_ON = {
+    "on_success": ("success",),
+    "on_failure": ("failed", "crashed"),
+    "on_skip": ("skipped",),
+    "on_retry": ("retry",),
+    "on_commit": ("commit",),
+    "on_rollback": ("rollback",),
+}
+
+
+def lower_hooks(given: dict[str, Any]) -> tuple[tuple[str, Hook], ...]:
+    """`on_...` keywords, each a function or a list of them, as (state, function) pairs."""
+    pairs: list[tuple[str, Hook]] = []
+    for keyword in _HOOKS:
+        value = given.pop(keyword, None)
+        if value is None:
+            continue
+        for hook in value if isinstance(value, (list, tuple)) else (value,):
+            pairs.extend((on, hook) for on in _ON[keyword])
+    return tuple(pairs)
+
+
+def lowered(given: dict[str, Any], fn: Callable[..., Any]) -> dict[str, Any]:
+    """Keywords as users write them, as `TaskOptions` has them. Unknown ones are told with the ones that exist."""
+    given = dict(given)
+    hooks = lower_hooks(given)
+    if hooks:
+        given["hooks"] = hooks
+    known = TaskOptions.__dataclass_fields__
+    for keyword in given:
+        if keyword not in known:
+            where, wrong = here()
+            raise DefinitionError(
+                f"@task has no option {keyword!r}",
+                where=where,
+                wrong=wrong,
+                right=f"one of: {', '.join(sorted((*known, *_HOOKS)))}",
+            )
+    if isinstance(given.get("retries"), int):
+        given["retries"] = Retry(given["retries"])
+    if isinstance(given.get("trigger_rule"), str):
+        given["trigger_rule"] = _trigger_rule(given["trigger_rule"], fn)
+    if isinstance(given.get("limits"), dict):
+        given["limits"] = tuple(LimitUse(key=f"key:{key}", slots=n) for key, n in given["limits"].items())
+    for name in ("tags", "outputs"):
+        if name in given:
+            given[name] = tuple(given[name])
+    if "outputs" in given:
+        given["outputs"] = tuple(_output(output) for output in given["outputs"])
+    if given.get("short_circuit") is True:
+        given["short_circuit"] = "all"
+    if given.get("short_circuit") is False:
+        given["short_circuit"] = None
+    return given
+
+
+def _output(given: str | OutputSpec) -> OutputSpec:
+    """An output by its name; `"name?"` is optional."""
+    if isinstance(given, OutputSpec):
+        return given
+    return OutputSpec(name=given.rstrip("?"), required=not given.endswith("?"))
+
+
+def _trigger_rule(name: str, fn: Callable[..., Any]) -> TriggerRule:
+    try:
+        return TriggerRule(name)
+    except ValueError:
+        raise DefinitionError(
+            f"there is no trigger rule {name!r}",
+            where=place_of(fn),
+            wrong=f"trigger_rule={name!r}",
+            right=f"one of: {', '.join(rule.value for rule in TriggerRule)}",
+        ) from None
+
+
+@overload
+def task(fn: Callable[P, R], /, **options: Any) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str = ...,
+    retries: int | Retry = ...,
+    timeout: Seconds | None = ...,
+    wait_timeout: Seconds | None = ...,
+    soft_fail: bool = ...,
+    pool: str | None = ...,
+    slots: int = ...,
+    limits: dict[str, int] = ...,
+    tags: Sequence[str] = ...,
+    priority: int = ...,
+    concurrency: int | None = ...,
+    cache: Cache | None = ...,
+    trigger_rule: str = ...,
+    outputs: Sequence[str | OutputSpec] = ...,
+    executor: str | None = ...,
+    branch: bool = ...,
+    short_circuit: bool | str = ...,
+    depends_on_past: bool = ...,
+    on_success: Hook | Sequence[Hook] | None = ...,
+    on_failure: Hook | Sequence[Hook] | None = ...,
+    on_skip: Hook | Sequence[Hook] | None = ...,
+    on_retry: Hook | Sequence[Hook] | None = ...,
+    on_commit: Hook | Sequence[Hook] | None = ...,
+    on_rollback: Hook | Sequence[Hook] | None = ...,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a function a task. Use it with or without arguments, or on a function that you have: `task(fn, retries=3)`.
+
+    `name`: its name, the function's if not given. `retries`: how many, or a `Retry`. `timeout`: seconds (or a timedelta) of one attempt,
+    enforced by killing the process where tasks run in processes. `pool` and `slots`: slots of a named pool that it takes while it runs.
+    `limits`: slots of limits by key, `{"api": 2}`. `tags`: labels, each also a limit if one is declared for it. `priority`: higher starts
+    first. `concurrency`: how many of it run at once in one run. `cache`: a `Cache`. `trigger_rule`: when it starts, given its upstream
+    (Airflow's names, default all_success). `outputs`: names of several outputs, returned as a dict; a name that ends in "?" is optional.
+    `branch`: it returns the names of the tasks below it that run. `short_circuit`: a false result skips what is below ("all"; or "direct" for
+    the next tasks only). `wait_timeout`: seconds from the first look of a sensor that raises `LookAgain`; `soft_fail`: it is then
+    skipped instead of failed. `depends_on_past`: wait for itself in the run before. `on_...`: functions called with a dict that tells what happened.
+
+        @task(retries=Retry(3, delay=60, factor=2, cap=3600), timeout=7200, pool="warehouse")
+        def load(table: Table) -> int: ...
+    """
+
+    def make(function: Callable[..., Any]) -> Task[..., Any]:
+        if isinstance(function, Task):
+            return function.options(**options)
+        if not callable(function):
+            where, wrong = here()
+            raise DefinitionError(
+                f"@task makes a function a task, not {function!r}", where=where, wrong=wrong, right="@task\ndef step(): ..."
+            )
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise DefinitionError(
+                f"{function.__name__!r} is a generator, and its values could not be handed on",
+                where=place_of(function),
+                wrong=f"@task\ndef {function.__name__}(...): yield ...",
+                right="return a list",
+            )
+        return Task(function, TaskOptions(**lowered(options, function)))
+
+    return make if fn is None else make(fn)
+
+
