@@ -1,0 +1,1 @@
+"""Executors: inline (the calling thread), threads, warm worker processes."""

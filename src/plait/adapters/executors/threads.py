@@ -1,0 +1,167 @@
+"""Executions in threads of this process: for flows' tasks in a session, and for work that mostly waits."""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from plait.adapters.executors.hosted import Hosted, Watch, out_of_time
+from plait.adapters.logs.capture import StreamCapture
+from plait.model.ids import RunId, Token
+from plait.model.wire import Execution, Returned
+from plait.ports import Capabilities, Capture, Kill, ReportSink, Runner
+from plait.worker import endings
+
+
+class ThreadExecutor:
+    """Runs executions in up to `max_workers` threads, made on demand.
+
+    A thread cannot be killed. At its timeout an execution is reported failed and asked to stop; its thread is left to
+    end, and another takes its slot. A cancelled one has `cancel_grace` seconds to unwind, after which it is reported
+    cancelled and left in the same way. The threads are daemons: none keeps the interpreter from ending.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        max_workers: int | None = None,
+        *,
+        capture: StreamCapture | None = None,
+        cancel_grace: float = 5.0,
+    ):
+        self.capabilities = Capabilities(
+            kill=Kill.COOPERATIVE, capture=Capture.STREAMS if capture else Capture.NONE, placement="thread"
+        )
+        self._runner, self._capture, self._cancel_grace = runner, capture, cancel_grace
+        self._max_workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
+        self._sink: ReportSink | None = None
+        self._changed = threading.Condition()
+        self._queue: deque[Hosted] = deque()
+        self._running: dict[tuple[str, int], Hosted] = {}
+        self._threads = 0
+        self._idle = 0
+        self._made = 0
+        self._stopped = False
+        self._watch = Watch("plait-thread-timeouts")
+
+    def start(self, sink: ReportSink) -> None:
+        """Remember where to report."""
+        self._sink = sink
+
+    def capacity(self) -> int:
+        """Threads that have nothing to do, or could be made."""
+        return max(0, self._max_workers - len(self._running) - len(self._queue))
+
+    def submit(self, executions: Sequence[Execution]) -> None:
+        """Queue these for the threads."""
+        with self._changed:
+            if not self._stopped:
+                self._queue.extend(Hosted(execution) for execution in executions)
+                self._changed.notify(len(executions))
+                for _ in range(min(len(self._queue) - self._idle, self._max_workers - self._threads)):
+                    self._make_thread()
+                return
+        self._give_back(executions)
+
+    def cancel(self, run_id: RunId, token: Token, reason: str) -> None:
+        """Take it out of the queue, or ask its thread to stop."""
+        key = (run_id, token)
+        with self._changed:
+            queued = next((hosted for hosted in self._queue if hosted.key == key), None)
+            running = self._running.get(key)
+            if queued is not None:
+                self._queue.remove(queued)
+        if queued is not None:
+            queued.finish(endings.cancelled(reason), self._reports)
+        elif running is not None:
+            self._watch.add(running, self._cancel_grace, lambda late: self._leave_cancelled(late, reason))
+            running.interrupt(reason)
+
+    def stop(self, grace: float = 5.0) -> None:
+        """Give back what is queued, wait up to `grace` seconds for the rest, then report it crashed and leave it."""
+        until = time.monotonic() + grace
+        with self._changed:
+            self._stopped = True
+            left = [hosted.execution for hosted in self._queue]
+            self._queue.clear()
+            self._changed.notify_all()
+        self._give_back(left)
+        with self._changed:
+            self._changed.wait_for(lambda: not any(self._others()), max(0.0, until - time.monotonic()))
+            late = list(self._others())
+        for hosted in late:
+            if hosted.finish(endings.crashed("the executor was stopped", hosted.began, hosted.span), self._reports):
+                hosted.interrupt("the executor was stopped")
+        self._watch.stop()
+
+    def _others(self) -> Sequence[Hosted]:
+        """What runs in other threads: an execution may stop its own executor."""
+        return [hosted for hosted in self._running.values() if not hosted.is_mine()]
+
+    # threads
+
+    def _make_thread(self) -> None:
+        self._threads += 1
+        self._made += 1
+        threading.Thread(target=self._serve, name=f"plait-worker-{self._made}", daemon=True).start()
+
+    def _serve(self) -> None:
+        while (hosted := self._next()) is not None:
+            timeout = hosted.execution.timeout
+            if timeout is not None:
+                self._watch.add(hosted, timeout, self._leave_late)
+            hosted.run(self._runner, self._capture, self._reports)
+            self._watch.remove(hosted)
+            if not self._ended(hosted):
+                return  # its slot has been given away
+
+    def _next(self) -> Hosted | None:
+        with self._changed:
+            self._idle += 1
+            self._changed.wait_for(lambda: self._queue or self._stopped)
+            self._idle -= 1
+            if not self._queue:
+                self._threads -= 1
+                return None
+            hosted = self._queue.popleft()
+            self._running[hosted.key] = hosted
+            return hosted
+
+    def _ended(self, hosted: Hosted) -> bool:
+        with self._changed:
+            if hosted.abandoned:
+                return False
+            del self._running[hosted.key]
+            self._changed.notify_all()
+            return True
+
+    def _leave_late(self, hosted: Hosted) -> None:
+        out_of_time(hosted, self._reports)
+        self._abandon(hosted)
+
+    def _leave_cancelled(self, hosted: Hosted, reason: str) -> None:
+        hosted.finish(endings.cancelled(reason, hosted.began, hosted.span), self._reports)
+        self._abandon(hosted)
+
+    def _abandon(self, hosted: Hosted) -> None:
+        """Its thread may never end: let another take its slot."""
+        with self._changed:
+            if self._running.get(hosted.key) is not hosted:
+                return  # it ended in the meantime
+            hosted.abandoned = True
+            del self._running[hosted.key]
+            self._threads -= 1
+            if self._queue and not self._stopped:
+                self._make_thread()
+            self._changed.notify_all()
+
+    def _give_back(self, executions: Sequence[Execution]) -> None:
+        if executions:
+            self._reports.report([Returned(each.run.run_id, each.no, each.token) for each in executions])
+
+    @property
+    def _reports(self) -> ReportSink:
+        if self._sink is None:
+            raise RuntimeError("the executor was not started")
+        return self._sink

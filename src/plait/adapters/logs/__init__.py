@@ -1,0 +1,1 @@
+"""What executions print: capture in this process, and reading it back."""

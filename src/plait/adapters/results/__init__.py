@@ -1,0 +1,1 @@
+"""Where the values lie that tasks pass on."""
