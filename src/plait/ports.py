@@ -342,3 +342,22 @@ class LogReader(Protocol):
     def find(self, run_id: RunId, no: TaskNo, token: Token) -> LogSpan | None:
         """Where the output of an execution lies that has not reported its span (it is live, or was killed)."""
         ...
+
+
+class Captured(Protocol):
+    """What one execution has printed in this process so far."""
+
+    @property
+    def span(self) -> LogSpan:
+        """Where it lies."""
+        ...
+
+
+class Capturing(Protocol):
+    """Keeps what executions print in this process (Python streams)."""
+
+    def capture(self, run_id: str, no: int, token: int) -> AbstractContextManager[Captured]:
+        """What is printed inside, in this context, belongs to this execution."""
+        ...
+
+    def close(self) -> None: ...

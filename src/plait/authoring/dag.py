@@ -165,10 +165,15 @@ class Dag(Generic[P, R]):
                 right="call at least one @task in it",
             )
         _check(graph, self.place)
-        return LiveGraph(graph=graph, nodes=tracer.live)
+        return LiveGraph(graph=graph, nodes=tracer.live, fn=self.fn, hooks=hooks_by_name(self.options_))
 
     def __repr__(self) -> str:
         return f"<dag {self.name!r}>"
+
+
+def hooks_by_name(options: WorkflowOptions) -> dict[str, Callable[..., Any]]:
+    """A workflow's hooks by their qualified name, as the graph's `HookSpec` names them."""
+    return {code_of(hook).name: hook for _, hook in options.hooks}
 
 
 def _triggers(options: WorkflowOptions) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
-from plait.authoring.dag import DAG_OPTIONS, WorkflowOptions, workflow_options
+from plait.authoring.dag import DAG_OPTIONS, WorkflowOptions, hooks_by_name, workflow_options
 from plait.authoring.futures import Future
 from plait.authoring.live import LiveGraph, LiveNode
 from plait.authoring.params import params_of
@@ -137,8 +137,11 @@ class Flow(Generic[P, R]):
             doc=self.fn.__doc__ or "",
             tags=self.options_.tags,
             hooks=tuple(HookSpec(on=on, code=code_of(hook)) for on, hook in self.options_.hooks),
+            metadata={"executor": self.executor},
         )
-        return LiveGraph(graph=graph, nodes={self.name: LiveNode(self.fn)})
+        return LiveGraph(
+            graph=graph, nodes={self.name: LiveNode(self.fn)}, fn=self.fn, hooks=hooks_by_name(self.options_)
+        )
 
     def __repr__(self) -> str:
         return f"<flow {self.name!r}>"

@@ -5,25 +5,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plait.authoring.task import Task
-from plait.model.graph import Graph
+from plait.model.graph import Graph, TaskSpec
 
 
 @dataclass
 class LiveNode:
-    """What a worker needs of a node besides its spec: the function to call, and the task's policies that are code."""
+    """What a worker needs of a node besides its spec: the function to call, the task's policies that are code, the
+    literals that are not plain data by their path, and the paths of what it is mapped over."""
 
     fn: Callable[..., Any]
     task: Task[..., Any] | None = None
     literals: dict[str, Any] = field(default_factory=dict[str, Any])
-    positional: int = 0
-    hooks: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
+    sources: list[str] = field(default_factory=list[str])
 
 
 @dataclass
 class LiveGraph:
-    """A graph and its live nodes by key."""
+    """A graph and its live nodes by key. `fn` is the workflow's function; `hooks` are its own, by name."""
 
     graph: Graph
     nodes: dict[str, LiveNode]
-    literals: dict[str, Any] = field(default_factory=dict[str, Any])
-    params_of: Callable[..., Any] | None = None
+    fn: Callable[..., Any] | None = None
+    hooks: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
+    index: dict[str, TaskSpec] = field(default_factory=dict[str, TaskSpec])

@@ -167,7 +167,8 @@ class Tracer:
             self.edges[task, key, output] = Edge(upstream=task, downstream=key, output=output)
 
     def source_of(self, value: Any, live: LiveNode, path: str) -> MapSource:
-        """What a scope maps over."""
+        """What a scope maps over; `live` remembers where a literal is kept."""
+        live.sources.append(path)
         if isinstance(value, Output):
             task, output = place_of_output(value)
             self.measured.add((task, output))

@@ -19,7 +19,7 @@ from plait.model.rows import RunRow, ScopeRow, TaskRow
 from plait.model.states import LIVE, RunState, TaskState
 
 Kept = Mapping[tuple[str, MapPath], TaskRun]
-CACHED, PERSISTED, ROLLED_BACK, STAGED = 1, 2, 4, 8
+CACHED, PERSISTED, ROLLED_BACK, STAGED, UNSTORED = 1, 2, 4, 8, 16
 PARENT_ATTEMPT_BITS = 8
 
 
@@ -30,6 +30,7 @@ def flags_of(task: TaskRun) -> int:
         | PERSISTED * task.persisted
         | ROLLED_BACK * task.rolled_back
         | STAGED * (task.staged is not None)
+        | UNSTORED * task.unstored
         | task.parent_attempt << PARENT_ATTEMPT_BITS
     )
 
@@ -185,6 +186,7 @@ def _task_of(run: Run, row: TaskRow) -> TaskRun:
     task.cached = bool(row.flags & CACHED)
     task.persisted = bool(row.flags & PERSISTED)
     task.rolled_back = bool(row.flags & ROLLED_BACK)
+    task.unstored = bool(row.flags & UNSTORED)
     task.staged = "restored" if row.flags & STAGED else None
     task.name, task.reason = row.name, row.reason
     task.wait_until, task.first_started_at = row.wait_until, row.first_started_at

@@ -61,7 +61,7 @@ def submitted(run: Run, said: ChildSubmitted, now: float) -> None:
 
 def _comes_back(parent: TaskRun, known: TaskRun) -> bool:
     """Whether a recorded child answers the call, or has to run anew."""
-    if known.rolled_back or known.state is TaskState.CANCELLED or (known.terminal and known.staged is not None):
+    if known.rolled_back or known.unstored or known.state is TaskState.CANCELLED or (known.terminal and known.staged is not None):
         return False
     if not known.terminal:
         return True

@@ -41,7 +41,7 @@ class TaskRun:
         "allow_failure", "attempt", "blocked", "cached", "child", "control", "current", "dependents", "error", "executions",
         "finished_at", "first_started_at", "gates", "generation", "granted", "log", "lost", "name", "no", "node", "outputs",
         "parent", "parent_attempt", "path", "persisted", "reason", "replaying", "resume", "rolled_back", "staged", "started_at", "state",
-        "story", "token", "touched", "unexpanded", "upstream", "wait_until", "watching",
+        "story", "token", "touched", "unexpanded", "unstored", "upstream", "wait_until", "watching",
     )  # fmt: skip
 
     def __init__(self, no: TaskNo, node: NodePlan, path: MapPath, generation: int = 0):
@@ -78,7 +78,7 @@ class TaskRun:
         # marks
         self.current = True
         self.touched = self.granted = self.blocked = self.lost = False
-        self.cached = self.persisted = self.rolled_back = self.replaying = False
+        self.cached = self.persisted = self.unstored = self.rolled_back = self.replaying = False
         self.watching: set[int] | None = None
 
     @property
@@ -237,6 +237,7 @@ class Run:
             )
         task.cached = outcome.cached
         task.persisted = outcome.persisted
+        task.unstored = outcome.unstored
 
     # --- looking -----------------------------------------------------------------------------------------------------
 

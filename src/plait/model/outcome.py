@@ -96,7 +96,8 @@ class Outcome(Value):
     skips every task below whatever its rule. `retry` and `retry_delay` (seconds): the worker's say on the retry
     policy. `until`: epoch seconds, when a rescheduled wait looks again. `trigger`: what a deferred execution waits
     for; `timeout` seconds bounds that wait or a pause. `schema`: the JSON Schema of the input a pause asks for.
-    `staged`: this result belongs to the open transaction of that name. Times are epoch seconds.
+    `cached`: the result was found in the cache; `persisted`: it is kept beyond the run; `unstored`: it could not be stored,
+    so a replay runs the task again. Times are epoch seconds.
     """
 
     verdict: Verdict = Verdict.SUCCESS
@@ -116,7 +117,7 @@ class Outcome(Value):
     name: str | None = None
     cached: bool = False
     persisted: bool = False
-    staged: str | None = None
+    unstored: bool = False
     started_at: float = 0.0
     finished_at: float = 0.0
     log: LogSpan | None = None

@@ -12,20 +12,24 @@ from plait.model.outcome import Outcome
 from plait.model.policies import Value
 
 
-class RunAdmitted(Value):
+class Said(Value, tag=True):
+    """Base of all stimuli; on the wire each carries its name."""
+
+
+class RunAdmitted(Said):
     """The run may start: nothing holds it back (max active runs, a paused workflow). `lengths`: of mapped parameters."""
 
     lengths: dict[str, int | list[str]] = {}
 
 
-class ExecutionStarted(Value):
+class ExecutionStarted(Said):
     """A worker began to run user code."""
 
     no: TaskNo
     token: Token
 
 
-class ExecutionFinished(Value):
+class ExecutionFinished(Said):
     """A worker reports how an execution ended."""
 
     no: TaskNo
@@ -33,7 +37,7 @@ class ExecutionFinished(Value):
     outcome: Outcome
 
 
-class ExecutionLost(Value):
+class ExecutionLost(Said):
     """The worker died, or its lease ended: `reason` says what is known (signal, exit code, no heartbeat)."""
 
     no: TaskNo
@@ -41,28 +45,28 @@ class ExecutionLost(Value):
     reason: str
 
 
-class ExecutionReturned(Value):
+class ExecutionReturned(Said):
     """An executor gives back an execution that was never started: it is offered again and costs no attempt."""
 
     no: TaskNo
     token: Token
 
 
-class ExecutionBlocked(Value):
+class ExecutionBlocked(Said):
     """A body waits for its children: it gives its slots back until `ExecutionUnblocked`."""
 
     no: TaskNo
     token: Token
 
 
-class ExecutionUnblocked(Value):
+class ExecutionUnblocked(Said):
     """The body goes on as soon as it has its slots again (`SlotsGranted` tells)."""
 
     no: TaskNo
     token: Token
 
 
-class TimerFired(Value):
+class TimerFired(Said):
     """The time has come for a task run's wait (`kind`: retry, reschedule, wait_timeout) or for the run (`timeout`)."""
 
     kind: str
@@ -70,13 +74,13 @@ class TimerFired(Value):
     generation: int = 0
 
 
-class SlotsGranted(Value):
+class SlotsGranted(Said):
     """The limits that a task run asked for are its own from now on."""
 
     no: TaskNo
 
 
-class WatchFired(Value):
+class WatchFired(Said):
     """Something that a task run waited for came true (`ok`), or can no longer come true."""
 
     no: TaskNo
@@ -84,7 +88,7 @@ class WatchFired(Value):
     ok: bool = True
 
 
-class TriggerFired(Value):
+class TriggerFired(Said):
     """The event that a deferred execution waits for arrived; `payload` is handed to its resume. `error`: it failed."""
 
     no: TaskNo
@@ -92,14 +96,14 @@ class TriggerFired(Value):
     error: str | None = None
 
 
-class InputReceived(Value):
+class InputReceived(Said):
     """A person (or an API) answered a pause with valid `data`."""
 
     no: TaskNo
     data: Any = None
 
 
-class ChildSubmitted(Value):
+class ChildSubmitted(Said):
     """A flow body calls a task: `spec` is the child's node, `key` its replay key below the parent, `upstream` the task
     runs it waits for; `allow_failure` names those that may fail. `transaction` is the open one, if any."""
 
@@ -111,14 +115,14 @@ class ChildSubmitted(Value):
     transaction: str | None = None
 
 
-class TransactionEnded(Value):
+class TransactionEnded(Said):
     """A body's transaction `name` committed (`ok`) or rolled back; staged results become final, or are undone."""
 
     name: str
     ok: bool
 
 
-class ClearRequested(Value):
+class ClearRequested(Said):
     """Run again, as a new generation: the task runs `tasks` (keys; all their map paths, or `path` only), with what is
     `downstream` and `upstream` of them; `only_failed` leaves the successes alone. No tasks means all."""
 
@@ -129,36 +133,36 @@ class ClearRequested(Value):
     only_failed: bool = False
 
 
-class MarkRequested(Value):
+class MarkRequested(Said):
     """A person sets the state of a task run by hand (`success`, `failed` or `skipped`)."""
 
     no: TaskNo
     state: str
 
 
-class CancelRequested(Value):
+class CancelRequested(Said):
     """End the run: nothing new starts, live executions are cancelled. `state` is what the run ends as."""
 
     reason: str = "cancelled by request"
     state: str = "cancelled"
 
 
-class PauseRequested(Value):
+class PauseRequested(Said):
     """Hold back new task runs; what is live goes on."""
 
 
-class ResumeRequested(Value):
+class ResumeRequested(Said):
     """Go on after a pause."""
 
 
-class OwnerChanged(Value):
+class OwnerChanged(Said):
     """The run was taken over under a new lease epoch: in-flight executions are offered again under new tokens."""
 
     epoch: int
     resume: bool = True
 
 
-class OwnerLost(Value):
+class OwnerLost(Said):
     """The session that owned the run died: the run is crashed and resumable."""
 
     reason: str

@@ -29,10 +29,13 @@ class CommandCarrier:
         self._scheduler = scheduler
         self._submissions: dict[str, list[Execution]] = {}
         self.watching = Watching(scheduler)
-        self.calls: dict[tuple[RunId, TaskNo], bytes] = {}
-        """Pickled arguments of flows' children that run in other processes."""
+        self._begun: set[tuple[RunId, Token]] = set()
+        self.pickled: dict[tuple[RunId, TaskNo], Callable[[], bytes]] = {}
+        """Makes the pickled calls of flows' children that run in other processes."""
         self.inline: dict[tuple[RunId, TaskNo], Callable[[Execution], None]] = {}
         """Who takes an execution that runs on the caller's own thread."""
+        self.grants: dict[tuple[RunId, TaskNo], Callable[[], None]] = {}
+        """Who waits for the slots of a body that goes on after it was blocked."""
         self.start_sub_run: SubRun = _no_sub_runs
         self.start_trigger: Callable[[Hosted, TaskRun, dict[str, Any] | None], None] = _no_triggers
         self.on_end: list[Callable[[Hosted], None]] = []
@@ -63,7 +66,17 @@ class CommandCarrier:
         task = hosted.run.tasks.get(command.no)
         if task is None or task.token != command.token or task.state not in LIVE:
             return None
+        return self._made(hosted, task, command.resume)
+
+    def begin_inline(self, hosted: Hosted, task: TaskRun) -> Execution:
+        """The execution of a task run that was just dispatched to the calling thread itself; its command is not carried
+        out a second time."""
+        self._begun.add((hosted.run.run_id, task.token))
+        return self._made(hosted, task, None)
+
+    def _made(self, hosted: Hosted, task: TaskRun, resume: Any) -> Execution:
         spec = task.node.spec
+        pickled = self.pickled.get((hosted.run.run_id, task.no))
         return Execution(
             run=hosted.info,
             no=task.no,
@@ -75,13 +88,16 @@ class CommandCarrier:
             runner=spec.runner,
             timeout=spec.timeout,
             upstream=upstream_of(hosted, task) if spec.inputs else {},
-            call=self.calls.get((hosted.run.run_id, task.no)),
+            call=pickled() if pickled is not None else None,
             child=task.child,
             code=spec.code if task.child is not None else None,
-            resume=command.resume,
+            resume=resume,
         )
 
     def _execute(self, hosted: Hosted, command: c.Execute) -> None:
+        if (hosted.run.run_id, command.token) in self._begun:
+            self._begun.discard((hosted.run.run_id, command.token))
+            return
         execution = self.execution(hosted, command)
         if execution is None:
             return
@@ -152,6 +168,12 @@ class CommandCarrier:
             self._scheduler.post(
                 hosted.run.run_id, ExecutionFinished(no=task.no, token=command.token, outcome=outcome)
             )
+
+    def slots_granted(self, run_id: RunId, no: TaskNo) -> None:
+        """A task run got its slots: tell a body that waits for them."""
+        waiter = self.grants.get((run_id, no))
+        if waiter is not None:
+            waiter()
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 

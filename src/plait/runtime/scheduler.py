@@ -55,6 +55,8 @@ MOST_STIMULI = 2000
 UNLIMITED = 1 << 30
 
 Observer = Callable[[Hosted, Decision], None]
+Ticket = Callable[[], None]
+"""Called once what a stimulus led to is committed."""
 
 
 class RunRequest(msgspec.Struct, kw_only=True):
@@ -101,7 +103,9 @@ class Scheduler:
         self.carrier = CommandCarrier(self)
         self.observers.append(self.carrier.watching.observe)
         self.lock = threading.RLock()
-        self._inbox: deque[tuple[RunId, Stimulus]] = deque()
+        self._inbox: deque[tuple[RunId, Stimulus, Ticket | None]] = deque()
+        self._tickets: list[Ticket] = []
+        self._stepping = False
         self._plans: dict[str, Plan] = {}
         self._dirty: dict[RunId, Hosted] = {}
         self._hungry: dict[RunId, Hosted] = {}
@@ -153,7 +157,7 @@ class Scheduler:
     def _admit(self, hosted: Hosted, lengths: dict[str, int | list[str]]) -> None:
         policy = hosted.graph.policy
         if policy.max_active_runs is None:
-            self._inbox.append((hosted.run.run_id, RunAdmitted(lengths=lengths)))
+            self.post(hosted.run.run_id, RunAdmitted(lengths=lengths))
             return
         key = f"runs:{hosted.graph.name}"
         self.store.save_limits([LimitRow(key=key, slots=policy.max_active_runs)])
@@ -161,10 +165,10 @@ class Scheduler:
         held = sorted(owner[0] for owner, uses in self.limits.held.items() if any(use.key == key for use in uses))
         if policy.collision is Collision.SKIP and len(self.store.slots(key)) >= policy.max_active_runs:
             reason = f"{hosted.graph.name!r} has {policy.max_active_runs} active runs already"
-            self._inbox.append((hosted.run.run_id, CancelRequested(reason=reason)))
+            self.post(hosted.run.run_id, CancelRequested(reason=reason))
             return
         if policy.collision is Collision.CANCEL and len(held) >= policy.max_active_runs:
-            self._inbox.append((held[0], CancelRequested(reason=f"replaced by run {hosted.run.run_id}")))
+            self.post(held[0], CancelRequested(reason=f"replaced by run {hosted.run.run_id}"))
         self.limits.request((hosted.run.run_id, RUN), (LimitUse(key=key),))
 
     def resume(self, run_id: RunId, *, graph: Graph | None = None) -> RunRow:
@@ -196,7 +200,7 @@ class Scheduler:
             if RunState(row.state) is RunState.QUEUED:
                 self._admit(hosted, row.extra.get("lengths", {}))
             else:
-                self._inbox.append((run_id, OwnerChanged(epoch=epoch)))
+                self.post(run_id, OwnerChanged(epoch=epoch))
         return row
 
     def release(self, run_id: RunId) -> None:
@@ -209,9 +213,10 @@ class Scheduler:
 
     # --- stimuli ------------------------------------------------------------------------------------------------------
 
-    def post(self, run_id: RunId, stimulus: Stimulus) -> None:
-        """Say something to a run. Somebody has to `pump` (or to call `wake`) afterwards."""
-        self._inbox.append((run_id, stimulus))
+    def post(self, run_id: RunId, stimulus: Stimulus, ticket: Ticket | None = None) -> None:
+        """Say something to a run. Somebody has to `pump` (or to call `wake`) afterwards; `ticket` is called once all is
+        committed, or the run has failed."""
+        self._inbox.append((run_id, stimulus, ticket))
 
     def report(self, reports: Sequence[Report]) -> None:
         """What executors report (the port `ReportSink`); decided on the calling thread."""
@@ -223,7 +228,7 @@ class Scheduler:
                 stimulus = ExecutionStarted(no=no, token=token)
             else:
                 stimulus = ExecutionReturned(no=no, token=token)
-            self._inbox.append((run_id, stimulus))
+            self._inbox.append((run_id, stimulus, None))
         self.pump()
 
     def ask(self, run_id: RunId, stimulus: Stimulus) -> None:
@@ -242,6 +247,16 @@ class Scheduler:
             self._dirty[run_id] = hosted
             return hosted.run.children[child.parent, child.key]
 
+    def dispatch_inline(self, run_id: RunId, executor: str) -> None:
+        """Hand out what is ready for an executor that is the calling thread itself. Committed in the background."""
+        with self.lock:
+            dispatch(self.hosted(run_id).run, executor, UNLIMITED, self.clock.now())
+
+    def flush(self) -> None:
+        """Commit what was decided in the background."""
+        if self._dirty:
+            self.pump()
+
     def hosted(self, run_id: RunId) -> Hosted:
         """The hosted run. Raises EngineError, or what made it fail, when it is not here."""
         hosted = self.runs.get(run_id)
@@ -257,29 +272,44 @@ class Scheduler:
         """Work off what there is, on this thread, unless another thread is at it."""
         while self.lock.acquire(blocking=False):
             try:
-                self.step()
+                if self._stepping:  # called from within a step: it goes on until nothing is left
+                    return
+                self._stepping = True
+                try:
+                    self._step()
+                finally:
+                    self._stepping = False
             finally:
                 self.lock.release()
             if not self._inbox:
                 return
 
-    def step(self) -> None:
+    def _step(self) -> None:
         """Decide, commit, carry out, until nothing is left to do right now. The lock is held."""
         while True:
             now = self.clock.now()
             self._drain(now)
-            if not self._dirty and not self._carrying and not self.limits.may_grant():
+            if not self._dirty and not self.limits.may_grant():
+                self._redeem()
                 return
             progress = self._commit(now)
+            self._redeem()
             self._carry_out()
             if not progress and not self._inbox:
                 return
 
+    def _redeem(self) -> None:
+        tickets, self._tickets = self._tickets, []
+        for ticket in tickets:
+            ticket()
+
     def _drain(self, now: float) -> None:
         for run_id, timer in self.timers.due(now):
-            self._inbox.append((run_id, TimerFired(kind=timer.kind, no=timer.no, generation=timer.generation)))
+            self.post(run_id, TimerFired(kind=timer.kind, no=timer.no, generation=timer.generation))
         for _ in range(min(len(self._inbox), MOST_STIMULI)):
-            run_id, stimulus = self._inbox.popleft()
+            run_id, stimulus, ticket = self._inbox.popleft()
+            if ticket is not None:
+                self._tickets.append(ticket)
             hosted = self.runs.get(run_id)
             if hosted is None or hosted.error is not None:
                 continue
@@ -384,8 +414,9 @@ class Scheduler:
     def recheck_limits(self) -> None:
         """Another process may have given slots back."""
         with self.lock:
-            if self.limits.recheck():
-                self.step()
+            waits = self.limits.recheck()
+        if waits:
+            self.pump()
 
     def _slots(self, request: Request) -> list[SlotRow]:
         run_id, no = request.owner
@@ -405,6 +436,7 @@ class Scheduler:
                     decide(hosted.run, RunAdmitted(lengths=hosted.row.extra.get("lengths", {})), now)
                 else:
                     decide(hosted.run, SlotsGranted(no=TaskNo(no)), now)
+                    self.carrier.slots_granted(run_id, TaskNo(no))
                 touched[run_id] = hosted
 
     # --- after the commit ---------------------------------------------------------------------------------------------

@@ -1,0 +1,95 @@
+"""plait: one workflow engine for DAGs of tasks, plain-Python flows and data assets.
+
+    from plait import task, flow
+
+    @task(retries=3)
+    def extract(day): ...
+
+    @flow
+    def pipeline(day):
+        return extract(day)
+
+    pipeline("2013-01-01")          # runs at once, recorded in .plait/
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from plait._version import __version__
+from plait.authoring import scope as _scope
+
+if TYPE_CHECKING:
+    from plait.authoring.asset import Asset, Check, asset, check
+    from plait.authoring.context import Context, context
+    from plait.authoring.dag import Dag, Group, dag, group
+    from plait.authoring.flow import Flow, flow
+    from plait.authoring.futures import Future, FutureList
+    from plait.authoring.limits import Limit, limit, pool
+    from plait.authoring.markers import logical_date, partition_key, unmapped
+    from plait.authoring.materializing import materialize
+    from plait.authoring.partitions import Partitions, daily, hourly, monthly, static, weekly
+    from plait.authoring.retry import Retry
+    from plait.authoring.schedules import Schedule, cron, every
+    from plait.authoring.signals import Fail, LookAgain, RetryAfter, Skip, TaskCancelled
+    from plait.authoring.task import Cache, Task, task
+    from plait.authoring.transactions import transaction
+    from plait.model.errors import (
+        DefinitionError,
+        LoadError,
+        ParameterError,
+        PlaitError,
+        TaskFailed,
+        Unfinished,
+        UsageError,
+        UserError,
+    )
+
+_PUBLIC = {
+    "asset": ("Asset", "Check", "asset", "check"),
+    "context": ("Context", "context"),
+    "dag": ("Dag", "Group", "dag", "group"),
+    "flow": ("Flow", "flow"),
+    "futures": ("Future", "FutureList"),
+    "limits": ("Limit", "limit", "pool"),
+    "markers": ("logical_date", "partition_key", "unmapped"),
+    "materializing": ("materialize",),
+    "partitions": ("Partitions", "daily", "hourly", "monthly", "static", "weekly"),
+    "retry": ("Retry",),
+    "schedules": ("Schedule", "cron", "every"),
+    "signals": ("Fail", "LookAgain", "RetryAfter", "Skip", "TaskCancelled"),
+    "task": ("Cache", "Task", "task"),
+    "transactions": ("transaction",),
+}
+_ERRORS = (
+    "DefinitionError", "LoadError", "ParameterError", "PlaitError", "TaskFailed", "Unfinished", "UsageError", "UserError",
+)  # fmt: skip
+_WHERE = {name: f"plait.authoring.{module}" for module, names in _PUBLIC.items() for name in names}
+_WHERE.update(dict.fromkeys(_ERRORS, "plait.model.errors"))
+
+__all__ = [
+    "Asset", "Cache", "Check", "Context", "Dag", "DefinitionError", "Fail", "Flow", "Future", "FutureList", "Group", "Limit",
+    "LoadError", "LookAgain", "ParameterError", "Partitions", "PlaitError", "Retry", "RetryAfter", "Schedule", "Skip", "Task",
+    "TaskCancelled", "TaskFailed", "Unfinished", "UsageError", "UserError", "__version__", "asset", "check", "context",
+    "cron", "dag", "daily", "every", "flow", "group", "hourly", "limit", "logical_date", "materialize", "monthly",
+    "partition_key", "pool", "static", "task", "transaction", "unmapped", "weekly",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name on first use, so that `import plait` costs next to nothing."""
+    module = _WHERE.get(name)
+    if module is None:
+        raise AttributeError(f"module 'plait' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def _engine() -> _scope.Engine:
+    from plait.bootstrap import default_session
+
+    return default_session()
+
+
+_scope.provide_engine(_engine)

@@ -1,0 +1,203 @@
+"""The composition root: from settings to stores, executors and sessions. The only place that knows the adapters."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plait.model.errors import UsageError
+from plait.ports import Executor, LogReader, ResultStore, Runner, RunStore
+
+if TYPE_CHECKING:
+    from plait.runtime.session import Session
+
+EXECUTORS = ("inline", "threads", "processes")
+MOST_THREADS = 4096
+ROOT_MARKS = (".plait", "pyproject.toml", ".git")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where plait keeps things: `home` (a folder), `db` (the store's URL), `results` (folder or fsspec URL), `logs`."""
+
+    home: Path
+    db: str
+    results: str
+    logs: Path
+
+
+def load_settings(db: str | None = None, start: Path | None = None) -> Settings:
+    """The settings in force.
+
+    `home` is `$PLAIT_HOME`, else `.plait/` in the project's folder: the nearest one above `start` (the current folder) that
+    has a `.plait`, a `pyproject.toml` or a `.git`, else `start` itself. The database is `db`, else `$PLAIT_DB`, else
+    `plait.db` in there; results are in `$PLAIT_RESULTS`, else in `results/` in there.
+    """
+    home = Path(os.environ["PLAIT_HOME"]) if os.environ.get("PLAIT_HOME") else _project(start or Path.cwd()) / ".plait"
+    home = home.expanduser().absolute()
+    url = db or os.environ.get("PLAIT_DB") or f"sqlite:///{home / 'plait.db'}"
+    results = os.environ.get("PLAIT_RESULTS") or str(home / "results")
+    return Settings(home=home, db=url, results=results, logs=home / "logs")
+
+
+def _project(start: Path) -> Path:
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if any((folder / mark).exists() for mark in ROOT_MARKS):
+            return folder
+    return start
+
+
+def open_store(settings: Settings, *, migrate: bool = True, sweep: bool = True) -> RunStore:
+    """The store; session-owned runs of processes that are gone are marked crashed first."""
+    from plait.adapters.clock import SystemClock
+    from plait.adapters.stores.open import open_store as open_url
+    from plait.runtime.lease import sweep_dead
+
+    _make_home(settings)
+    store = open_url(settings.db, migrate=migrate)
+    if sweep:
+        sweep_dead(store, SystemClock().now())
+    return store
+
+
+def _make_home(settings: Settings) -> None:
+    """The home folder, which version control is to leave alone."""
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        ignore = settings.home / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+    except OSError as error:
+        raise UsageError(
+            f"plait cannot write to {settings.home}: {error.strerror}", right="set PLAIT_HOME to a folder of yours"
+        ) from None
+
+
+def result_store(settings: Settings) -> ResultStore:
+    """Where results lie."""
+    from plait.adapters.results.fsspec_store import FsspecResultStore
+
+    return FsspecResultStore(settings.results)
+
+
+def log_reader(settings: Settings) -> LogReader:
+    """Reads the logs of executions."""
+    from plait.adapters.logs.segments import SegmentReader
+
+    return SegmentReader(settings.logs)
+
+
+def open_session(
+    settings: Settings,
+    *,
+    target: str | None = None,
+    executor: str | None = None,
+    workers: int | None = None,
+    echo: bool = True,
+) -> Session:
+    """A session in this process. `executor` runs what does not name its own: processes for a target that workers can load,
+    else threads. `echo`: what runs in this process also prints to its own streams."""
+    from plait.adapters.bus.local import LocalBus
+    from plait.adapters.clock import SystemClock
+    from plait.adapters.ids import Uuid7Source
+    from plait.adapters.logs.capture import StreamCapture
+    from plait.runtime.session import Session
+
+    name = executor or ("processes" if target else "threads")
+    if name not in EXECUTORS:
+        raise UsageError(f"there is no executor {name!r}", right=f"one of: {', '.join(EXECUTORS)}")
+    store = open_store(settings)
+    capture = StreamCapture(settings.logs, tee=echo)
+
+    def executors(runner: Runner) -> Mapping[str, Executor]:
+        return _executors(settings, runner, capture, target or "", workers)
+
+    return Session(
+        store=store,
+        results=result_store(settings),
+        clock=SystemClock(),
+        ids=Uuid7Source(),
+        bus=LocalBus(settings.db),
+        capture=capture,
+        executors=executors,
+        default_executor=name,
+        target=str(Path(target).resolve()) if target and Path(target).exists() else target or "",
+    )
+
+
+def _executors(
+    settings: Settings, runner: Runner, capture: Any, target: str, workers: int | None
+) -> dict[str, Executor]:
+    from plait.adapters.executors.inline import InlineExecutor
+    from plait.adapters.executors.processes import ProcessExecutor
+    from plait.adapters.executors.threads import ThreadExecutor
+
+    config = {"target": target, "results": settings.results, "path": [p for p in _user_path() if p]}
+    return {
+        "inline": InlineExecutor(runner, capture=capture),
+        "threads": ThreadExecutor(runner, max_workers=MOST_THREADS, capture=capture),
+        "processes": ProcessExecutor(
+            "plait.bootstrap:build_runner", config, segments=settings.logs, workers=workers
+        ),
+    }
+
+
+def _user_path() -> list[str]:
+    import sys
+
+    return [str(Path(entry).absolute()) for entry in sys.path]
+
+
+def build_runner(config: dict[str, Any]) -> Runner:
+    """The runner of a worker process: its code is loaded here, once, before workers are forked."""
+    import sys
+
+    from plait.adapters.results.fsspec_store import FsspecResultStore
+    from plait.worker.code import LoadedCode
+    from plait.worker.harness import Harness
+    from plait.worker.loading import load_target
+
+    sys.path.extend(entry for entry in config["path"] if entry not in sys.path)
+    code = LoadedCode()
+    if config["target"]:
+        code.add(str(config["target"]), load_target(config["target"], validate=False))
+    return Harness(code, FsspecResultStore(config["results"]))
+
+
+# --- the engine of scripts, notebooks and tests -----------------------------------------------------------------------
+
+_session: Session | None = None
+_session_pid = 0
+_session_lock = threading.Lock()
+
+
+def default_session() -> Session:
+    """The session of this process, opened on first use and closed at its end. A forked child opens its own."""
+    global _session, _session_pid
+    with _session_lock:
+        if _session is None or _session_pid != os.getpid():
+            _session = open_session(load_settings())
+            _session_pid = os.getpid()
+            atexit.register(close_default_session)
+        return _session
+
+
+def close_default_session() -> None:
+    """Close the session of this process, if it has one."""
+    global _session
+    if _session is not None and _session_pid == os.getpid():
+        _session.close()
+        _session = None
+
+
+def temporary_settings() -> Settings:
+    """Settings in a fresh temporary folder, for tests."""
+    home = Path(tempfile.mkdtemp(prefix="plait-"))
+    return Settings(home=home, db=f"sqlite:///{home / 'plait.db'}", results=str(home / "results"), logs=home / "logs")

@@ -1,0 +1,369 @@
+"""Loading files of definitions in isolation: what a file does while it is loaded happens to a child process, never to the caller.
+
+Theory of operation. The caller has plait's authoring imported and no threads, so a fork costs milliseconds and is safe; a caller
+with threads is served by a helper process (`python -m plait.worker.isolated`). Each file gets a child of its own, at most two at
+once. A child leads its own process group, has no standard input, and two pipes to the caller: one for what it prints, of which
+the caller keeps the end, and one for its report, a frame of MessagePack. A child that is done is killed with its group, so that
+nothing that a file started stays behind. A child that hangs ends itself: faulthandler writes where it stands, and exits; one
+that has switched that off is killed a second later. Whoever ends without a report is described by what is known: its exit
+code or signal, and the place that faulthandler or the guarded `os._exit` told.
+
+An asset may be made from one that another file defines. So assets that do not fit together within one file are looked at once
+more, in one more child that loads all the files that hold assets.
+"""
+
+import contextlib
+import faulthandler
+import gc
+import importlib.util
+import os
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from plait.authoring.where import here
+from plait.model.errors import PlaitError, UsageError
+from plait.worker.found import Found, Problem, look_at, look_up, merge
+from plait.worker.loading import files_of
+
+LOAD_TIMEOUT = 30.0
+"""Seconds that one file may take."""
+AT_ONCE = 2
+KEPT_OUTPUT = 32 << 10
+"""Bytes of a child's output that are kept: the last ones (C8)."""
+_GRACE = 1.0
+_MANY = 8
+_LENGTH = struct.Struct("!Q")
+
+
+class Request(msgspec.Struct, kw_only=True, frozen=True):
+    """What is to be loaded: see `load_isolated`."""
+
+    target: str
+    timeout: float = LOAD_TIMEOUT
+    graphs: bool = False
+    select: str | None = None
+
+
+def load_isolated(request: Request, *, told: Callable[[Found], None] | None = None) -> Found:
+    """Load every file of a target, each in a process of its own that may take `timeout` seconds.
+
+    Never raises for what a file does: that is in `errors`. `told` is called with what each file defines, as they are done. With
+    `graphs` the graphs come along, and `asset_graph` holds the plan of the assets that `select` selects (all, if it is none).
+    A target that does not exist raises UsageError.
+    """
+    if threading.active_count() > 1:
+        return _by_helper(request)
+    gc.collect()
+    gc.freeze()  # children share these pages as long as nobody collects them
+    try:
+        return _load(request, told)
+    finally:
+        gc.unfreeze()
+
+
+def _load(request: Request, told: Callable[[Found], None] | None) -> Found:
+    module = None if Path(request.target).exists() else request.target
+    if module is None or module.endswith(".py") or "/" in module:
+        files = files_of(request.target)  # raises when it does not exist
+    else:
+        resolved = next(_in_children([_Job(Path(module), lambda: look_up(module))], request.timeout))
+        if resolved.errors:
+            raise UsageError(resolved.errors[0].error)
+        files = [Path(file) for file in resolved.files]
+    if len(files) >= _MANY:
+        _warm_up()
+    parts: list[Found] = []
+    jobs = (_Job(file, _look(file, module, request)) for file in files)
+    for part in _in_children(jobs, request.timeout):
+        parts.append(part)
+        if told is not None:
+            told(part)
+    order = {str(file): at for at, file in enumerate(files)}
+    parts.sort(key=lambda part: order[part.files[0]])
+    return _fit_assets(merge(parts), parts, request)
+
+
+def _look(file: Path, module: str | None, request: Request) -> Callable[[], Found]:
+    return lambda: look_at([file], module=module, graphs=request.graphs, select=request.select)
+
+
+def _warm_up() -> None:
+    """Import once what many files will need, and let the import system remember what lies where."""
+    import pydantic  # noqa: F401, PLC0415  heavy: a single file may do without
+
+    importlib.util.find_spec("plait_has_no_such_module_but_looks_everywhere")
+
+
+def _fit_assets(whole: Found, parts: Sequence[Found], request: Request) -> Found:
+    """Assets are looked at together when one file alone is not the whole story."""
+    files = [Path(part.files[0]) for part in parts if part.assets or part.asset_problems]
+    if len(files) > 1 and (whole.asset_problems or request.graphs):
+        job = _Job(files[0], lambda: look_at(files, graphs=request.graphs, select=request.select))
+        together = next(_in_children([job], request.timeout * len(files)))
+        whole.asset_problems, whole.asset_graph = together.asset_problems, together.asset_graph
+        if not together.assets:  # it ended without a report
+            whole.asset_problems += together.errors
+    whole.errors += whole.asset_problems
+    return whole
+
+
+# --- the caller's side ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Job:
+    file: Path
+    work: Callable[[], Found]
+
+
+class _Child:
+    """One child, from its fork to its report or its end."""
+
+    def __init__(self, job: _Job, timeout: float):
+        self.job, self.timeout = job, timeout
+        self.report, self.output = b"", b""
+        self.report_fd, report_in = os.pipe()
+        self.output_fd, output_in = os.pipe()
+        self.began = time.monotonic()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become(job, timeout, report_in, output_in)
+        os.close(report_in)
+        os.close(output_in)
+        os.set_blocking(self.output_fd, False)
+        self.closed = False
+        """Whether its end of the report's pipe is closed: it is dead, or about to be."""
+
+    @property
+    def fds(self) -> tuple[int, int]:
+        return self.report_fd, self.output_fd
+
+    def read(self, fd: int) -> None:
+        """Take what is there on one of its pipes."""
+        if fd == self.output_fd:
+            self.output = (self.output + self._some(fd))[-KEPT_OUTPUT:]
+            return
+        data = self._some(fd)
+        self.report += data
+        self.closed = self.closed or not data
+
+    @staticmethod
+    def _some(fd: int) -> bytes:
+        try:
+            return os.read(fd, 1 << 16)
+        except BlockingIOError:
+            return b""
+
+    def result(self) -> Found | None:
+        """What it found, or what became of it; none as long as it is at work."""
+        if len(self.report) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self.report)
+            if len(self.report) >= _LENGTH.size + length:
+                self.end()
+                return msgspec.msgpack.decode(self.report[_LENGTH.size :], type=Found)
+        late = time.monotonic() - self.began > self.timeout + _GRACE
+        if late:
+            return self._lost(self.end(), late=True)
+        done, status = os.waitpid(self.pid, os.WNOHANG)
+        return self._lost(status) if done else None
+
+    def end(self) -> int:
+        """Kill its process group and reap it; its wait status."""
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or it is not a group's leader yet
+                kill(self.pid, signal.SIGKILL)
+        return os.waitpid(self.pid, 0)[1]
+
+    def _lost(self, status: int, *, late: bool = False) -> Found:
+        """It ended without a report. Its group is killed by the caller of `close`."""
+        self.read(self.output_fd)
+        name, printed = self.job.file.name, self.output.decode(errors="replace")
+        if late or "Timeout (" in printed:
+            what = f"{name} was still loading after {self.timeout:g} s and was stopped"
+        else:
+            what = f"{name} {_describe_end(os.waitstatus_to_exitcode(status))}"
+        place = _place_in(printed, str(self.job.file)) or str(self.job.file)
+        problem = Problem(file=str(self.job.file), error=f"{what}\n  at {place}", traceback=_last_lines(printed))
+        return Found(files=[str(self.job.file)], errors=[problem])
+
+    def close(self) -> None:
+        """Close the pipes; kill what a child that ended by itself left in its group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        os.close(self.report_fd)
+        os.close(self.output_fd)
+
+
+def _in_children(jobs: Iterable[_Job], timeout: float) -> Iterator[Found]:
+    """Each job in a child; what they find, as they end. Children that are left are killed when the caller stops."""
+    waiting = iter(jobs)
+    live: list[_Child] = []
+    try:
+        while True:
+            while len(live) < AT_ONCE and (job := next(waiting, None)) is not None:
+                _flush()
+                live.append(_Child(job, timeout))
+            if not live:
+                return
+            _listen(live)
+            for child in list(live):
+                found = child.result()
+                if found is not None:
+                    live.remove(child)
+                    child.close()
+                    yield found
+    finally:
+        for child in live:
+            child.end()
+            child.close()
+
+
+def _listen(live: Sequence[_Child]) -> None:
+    """Wait until a child says something, and at most a moment: a child's own child may hold its pipes after its death."""
+    with selectors.DefaultSelector() as selector:
+        for child in live:
+            for fd in child.fds:
+                if fd != child.report_fd or not child.closed:
+                    selector.register(fd, selectors.EVENT_READ, child)
+        for key, _ in selector.select(0.002 if any(child.closed for child in live) else 0.05):
+            key.data.read(key.fd)
+
+
+def _describe_end(code: int) -> str:
+    if code >= 0:
+        return f"ended its process while it was loaded, with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # a real-time signal has no name
+        name = str(-code)
+    told = signal.strsignal(-code) or "unknown"
+    hint = "; out of memory?" if -code == signal.SIGKILL else ""
+    return f"crashed its process while it was loaded: {name} ({told}{hint})"
+
+
+def _place_in(printed: str, file: str) -> str:
+    """`file:line` from a traceback of faulthandler (innermost first): the file's own frame, else the innermost one."""
+    places = [line.strip() for line in printed.splitlines() if line.startswith('  File "')]
+    own = [line for line in places if line.startswith(f'File "{file}"')]
+    for line in own or places:
+        path, _, rest = line.removeprefix('File "').partition('", line ')
+        return f"{path}:{rest.partition(' ')[0]}"
+    return ""
+
+
+def _last_lines(printed: str, most: int = 20) -> str:
+    return "\n".join(printed.strip().splitlines()[-most:])
+
+
+def _flush() -> None:
+    """What is buffered here is not printed by a child as well."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+            stream.flush()
+
+
+# --- the child's side -------------------------------------------------------------------------------------------------
+
+
+def _become(job: _Job, timeout: float, report: int, output: int) -> NoReturn:
+    """In the child: look, report, and be gone. Nothing of the caller's runs here, also not its exit handlers."""
+    really_exit = os._exit
+    try:
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _redirect(output)
+        faulthandler.enable(file=2)
+        faulthandler.dump_traceback_later(timeout, exit=True, file=2)
+        _guard_exit(job, report, really_exit)
+        sys.argv = [str(job.file)]
+        _send(report, job.work())
+    except BaseException:  # noqa: BLE001  there is nobody above to see it; the caller reads it in the output
+        traceback.print_exc()
+        _flush()
+        really_exit(1)
+    really_exit(0)
+
+
+def _redirect(output: int) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  it lives as long as the process
+    for name, fd in (("stdout", 1), ("stderr", 2)):
+        setattr(sys, name, open(fd, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False))  # noqa: SIM115  likewise
+
+
+def _guard_exit(job: _Job, report: int, really_exit: Callable[[int], NoReturn]) -> None:
+    """`os._exit` leaves no trace of who called it, so that one tells its place first."""
+    own = os.getpid()
+
+    def tell_and_exit(status: int = 0) -> NoReturn:
+        if os.getpid() == own:
+            where, line = here()
+            error = f"{job.file.name} ended its process while it was loaded, with exit code {status}\n  at {where}"
+            wrong = f"\n  you wrote:\n    {line}" if line else ""
+            problem = Problem(file=str(job.file), error=error + wrong)
+            _send(report, Found(files=[str(job.file)], errors=[problem]))
+        really_exit(status)
+
+    os._exit = tell_and_exit
+
+
+def _send(report: int, found: Found) -> None:
+    data = msgspec.msgpack.encode(found)
+    data = _LENGTH.pack(len(data)) + data
+    while data:
+        data = data[os.write(report, data) :]
+
+
+# --- a helper for callers with threads --------------------------------------------------------------------------------
+
+
+def _by_helper(request: Request) -> Found:
+    """Let a fresh process without threads do it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "plait.worker.isolated"],
+        input=msgspec.json.encode({"request": request, "path": sys.path}),
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode == 2:
+        raise UsageError(done.stderr.decode())
+    if done.returncode != 0:
+        raise PlaitError(f"the helper that loads files ended with code {done.returncode}: {done.stderr.decode()[-2000:]}")
+    return msgspec.msgpack.decode(done.stdout, type=Found)
+
+
+class _Ask(msgspec.Struct):
+    request: Request
+    path: list[str]
+
+
+def main() -> None:
+    """The helper: a request comes on standard input, what was found goes to standard output."""
+    ask = msgspec.json.decode(sys.stdin.buffer.read(), type=_Ask)
+    known: set[Any] = set(sys.path)
+    sys.path += [entry for entry in ask.path if entry not in known]
+    try:
+        found = load_isolated(ask.request)
+    except UsageError as error:
+        sys.stderr.write(str(error))
+        sys.exit(2)
+    sys.stdout.buffer.write(msgspec.msgpack.encode(found))
+
+
+if __name__ == "__main__":
+    main()
