@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
+from msgspec.structs import replace
+
 from plait.authoring.live import LiveGraph, LiveNode
 from plait.authoring.partitions import Partitions
 from plait.authoring.task import Task, TaskOptions, lowered
 from plait.authoring.where import here, place_of
+from plait.engine.plan import Plan
 from plait.model.errors import DefinitionError
 from plait.model.graph import Binding, Edge, FromAsset, FromContext, FromOutput, Graph, OutputSpec, TaskSpec
 from plait.model.policies import OutcomeRule
@@ -136,8 +139,6 @@ def asset(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
 
 def _with_tags(spec: TaskSpec, tags: tuple[str, ...]) -> TaskSpec:
-    from msgspec.structs import replace
-
     return replace(spec, tags=tags)
 
 
@@ -199,8 +200,6 @@ def asset_graph(
 
 
 def _plan_check(graph: Graph, assets: Mapping[str, Asset[..., Any]]) -> None:
-    from plait.engine.plan import Plan
-
     try:
         Plan(graph)
     except DefinitionError as error:
@@ -210,8 +209,6 @@ def _plan_check(graph: Graph, assets: Mapping[str, Asset[..., Any]]) -> None:
 
 
 def _node(made: Asset[..., Any], key: str, inputs: dict[str, Binding]) -> TaskSpec:
-    from msgspec.structs import replace
-
     o = made.options_
     metadata: dict[str, Any] = {"group": o.group, "kinds": list(o.kinds), "owners": list(o.owners)}
     if o.partitions is not None:

@@ -18,6 +18,7 @@ from plait.authoring.scope import current_engine, current_scope, in_scope
 from plait.authoring.task import Hook, lower_hooks
 from plait.authoring.tracing import ParamStandIn, Tracer, current_tracer
 from plait.authoring.where import code_of, place_of
+from plait.engine.plan import Plan
 from plait.model.errors import DefinitionError
 from plait.model.graph import Graph, HookSpec, ListOf, TaskSpec
 from plait.model.policies import Collision, OutcomeRule, RunPolicy
@@ -182,8 +183,6 @@ def _triggers(options: WorkflowOptions) -> Any:
 
 def _check(graph: Graph, place: str) -> None:
     """Compile the graph once, so that what is wrong with it is told with the place of the dag."""
-    from plait.engine.plan import Plan
-
     try:
         Plan(graph)
     except DefinitionError as error:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
 
+import msgspec
+
 from plait.authoring.markers import RunValue
 from plait.authoring.where import place_of
 from plait.model.errors import DefinitionError, ParameterError
@@ -130,8 +132,6 @@ _NOT_PLAIN = _NotPlain()
 
 def to_plain(value: Any) -> Any:
     """A value as JSON data; `_NOT_PLAIN` when it cannot be. Dates become ISO text, pydantic models their fields."""
-    import msgspec
-
     try:
         return msgspec.to_builtins(value, enc_hook=_dump)
     except (TypeError, ValueError, NotImplementedError, OverflowError):

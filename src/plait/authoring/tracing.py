@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from msgspec.structs import replace
+
 from plait.authoring.futures import Output, place_of_output
 from plait.authoring.live import LiveNode
 from plait.authoring.markers import Unmapped
@@ -125,8 +127,6 @@ class Tracer:
                 right=f"{task.name}.map([1, 2, 3])",
             )
         mapping = MapSpec(sources=tuple(sources), how=how or "zip") if how is not None else None
-        from msgspec.structs import replace
-
         self.nodes[key] = replace(task.spec, key=key, group=self._group, inputs=inputs, mapping=mapping)
         self.live[key] = live
         names = tuple(output.name for output in task.options_.outputs)
@@ -227,8 +227,6 @@ class Tracer:
 
     def specs(self) -> tuple[TaskSpec, ...]:
         """All nodes, with the outputs that scopes map over marked as measured."""
-        from msgspec.structs import replace
-
         def marked(spec: TaskSpec) -> TaskSpec:
             if not any((spec.key, output.name) in self.measured for output in spec.outputs):
                 return spec

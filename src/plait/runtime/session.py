@@ -7,6 +7,7 @@ goes to the session's executors. One thread fires timers and commits what was de
 from __future__ import annotations
 
 import asyncio
+import inspect
 import queue
 import threading
 import time
@@ -41,7 +42,7 @@ from plait.runtime.hosted import Hosted
 from plait.runtime.lease import Lease
 from plait.runtime.scheduler import RunRequest, Scheduler
 from plait.runtime.ticker import Ticker
-from plait.worker.arguments import ByRef, complete_params, with_defaults
+from plait.worker.arguments import ByRef, complete_params, pickle_call, with_defaults
 from plait.worker.code import LoadedCode
 from plait.worker.harness import Harness, error_info, exception_of, failure
 
@@ -385,8 +386,6 @@ class Session:
 
     def _pickle_call(self, run_id: RunId, no: TaskNo) -> bytes:
         """A child's call for a worker process: futures go as references to their stored results."""
-        import cloudpickle
-
         call = self._calls[run_id, no]
 
         def reference(future: HostFuture) -> Any:
@@ -395,7 +394,7 @@ class Session:
             return ByRef(stored) if stored is not None else future.result()
 
         args = [replaced(arg, reference) for arg in call.args]
-        return cloudpickle.dumps((call.callee, args, {k: replaced(v, reference) for k, v in call.kwargs.items()}))
+        return pickle_call(call.callee, args, {k: replaced(v, reference) for k, v in call.kwargs.items()})
 
     # --- running on this thread ---------------------------------------------------------------------------------------
 
@@ -658,8 +657,6 @@ def _lengths(live: LiveGraph, values: Mapping[str, Any]) -> dict[str, int | list
 
 def _bound(workflow: Workflow, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a call by name. Raises ParameterError when they do not fit the signature."""
-    import inspect
-
     try:
         return dict(inspect.signature(workflow.fn).bind_partial(*args, **kwargs).arguments)
     except TypeError as error:

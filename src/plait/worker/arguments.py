@@ -1,5 +1,7 @@
 """From bindings and stored references to the arguments of a call."""
 
+import inspect
+import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -96,14 +98,24 @@ def _from_run(param: ParamSpec, fn: Callable[..., Any] | None, logical: str | No
 
 def with_defaults(fn: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """The values, and the function's own defaults for what is missing."""
-    import inspect
-
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(fn).parameters.items()
         if parameter.default is not inspect.Parameter.empty
     }
     return {**defaults, **values}
+
+
+def pickle_call(callee: Any, args: list[Any], kwargs: dict[str, Any]) -> bytes:
+    """A flow's child call for a worker process; what only exists in this process goes by value."""
+    import cloudpickle
+
+    return cloudpickle.dumps((callee, args, kwargs))
+
+
+def unpickle_call(call: bytes) -> tuple[Any, list[Any], dict[str, Any]]:
+    """A call that our own session pickled for its workers."""
+    return pickle.loads(call)  # noqa: S301  made by `pickle_call` in the session that started this worker
 
 
 class Arguments:

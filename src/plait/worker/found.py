@@ -14,7 +14,8 @@ from plait.model.errors import UserError
 from plait.model.graph import Graph
 from plait.worker.loading import files_of, load_file
 
-_OWN_FOLDER = str(Path(__file__).resolve().parent.parent)
+OWN_FOLDER = str(Path(__file__).resolve().parent.parent)
+"""Where plait itself lies: its frames are no news to users."""
 _MOST_WARNINGS = 5
 
 
@@ -112,7 +113,7 @@ def _traceback(error: BaseException | None) -> str:
     if error is None or error.__traceback__ is None:
         return ""
     told = traceback.TracebackException.from_exception(error)
-    frames = [frame for frame in told.stack if not frame.filename.startswith((_OWN_FOLDER, "<frozen"))]
+    frames = [frame for frame in told.stack if not frame.filename.startswith((OWN_FOLDER, "<frozen"))]
     told.stack = traceback.StackSummary.from_list(frames)
     return "".join(told.format(chain=False))
 

@@ -25,7 +25,7 @@ from plait.model.outcome import AssetEvent, CheckResult, ErrorInfo, Outcome, Ret
 from plait.model.graph import TaskSpec
 from plait.model.wire import Execution, RunInfo
 from plait.ports import ResultStore
-from plait.worker.arguments import Arguments, graph_spec, run_params, utc_of
+from plait.worker.arguments import Arguments, graph_spec, run_params, unpickle_call, utc_of, with_defaults
 from plait.worker.caching import key_of, look_up, remember
 
 MOST_PICKLED_ERROR = 64 << 10
@@ -162,8 +162,6 @@ class Harness:
         if known is None:
             known = run_params(graph.graph, graph.fn, info)
             if graph.fn is not None:
-                from plait.worker.arguments import with_defaults
-
                 known = with_defaults(graph.fn, known)
             while len(self._params) >= KEPT_RUNS:
                 del self._params[next(iter(self._params))]
@@ -180,8 +178,7 @@ class Harness:
         return Call(task.fn, positional, named, task, task.spec)
 
     def _pickled(self, call: bytes) -> tuple[Task[Any, Any], list[Any], dict[str, Any]]:
-        """A call that our own session pickled for its workers."""
-        task, positional, named = pickle.loads(call)
+        task, positional, named = unpickle_call(call)
         by_ref = self._arguments.by_ref
         return task, [by_ref(value) for value in positional], {name: by_ref(value) for name, value in named.items()}
 

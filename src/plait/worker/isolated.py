@@ -2,8 +2,8 @@
 
 Theory of operation. The caller has plait's authoring imported and no threads, so a fork costs milliseconds and is safe; a caller
 with threads is served by a helper process (`python -m plait.worker.isolated`). Each file gets a child of its own, at most two at
-once. A child leads its own process group, has no standard input, and two pipes to the caller: one for what it prints, of which
-the caller keeps the end, and one for its report, a frame of MessagePack. A child that is done is killed with its group, so that
+once. A child leads its own process group, has no standard input, and three pipes to the caller: one for what it prints, of which
+the caller keeps the end, one for faulthandler, and one for its report, a frame of MessagePack. A child that is done is killed with its group, so that
 nothing that a file started stays behind. A child that hangs ends itself: faulthandler writes where it stands, and exits; one
 that has switched that off is killed a second later. Whoever ends without a report is described by what is known: its exit
 code or signal, and the place that faulthandler or the guarded `os._exit` told.
@@ -27,14 +27,19 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
 
+from plait.authoring.dag import dag
+from plait.authoring.markers import logical_date
+from plait.authoring.schedules import cron
+from plait.authoring.task import task
 from plait.authoring.where import here
 from plait.model.errors import PlaitError, UsageError
-from plait.worker.found import Found, Problem, look_at, look_up, merge
+from plait.worker.found import OWN_FOLDER, Found, Problem, look_at, look_up, merge
 from plait.worker.loading import files_of
 
 LOAD_TIMEOUT = 30.0
@@ -100,9 +105,16 @@ def _look(file: Path, module: str | None, request: Request) -> Callable[[], Foun
 
 
 def _warm_up() -> None:
-    """Import once what many files will need, and let the import system remember what lies where."""
-    import pydantic  # noqa: F401, PLC0415  heavy: a single file may do without
+    """Do once here what each of many files would do again: import what tracing a dag needs, and look at what lies where."""
 
+    @task
+    def step(day: date, count: int | None) -> None: ...
+
+    @dag(schedule=cron("@daily", tz="America/New_York"))
+    def sample(day: date = logical_date(), count: int | None = None) -> None:
+        step(day, count)
+
+    _ = sample.graph
     importlib.util.find_spec("plait_has_no_such_module_but_looks_everywhere")
 
 
@@ -136,13 +148,15 @@ class _Child:
         self.report, self.output = b"", b""
         self.report_fd, report_in = os.pipe()
         self.output_fd, output_in = os.pipe()
+        self.trace_fd, trace_in = os.pipe()
         self.began = time.monotonic()
         self.pid = os.fork()
         if self.pid == 0:
-            _become(job, timeout, report_in, output_in)
-        os.close(report_in)
-        os.close(output_in)
-        os.set_blocking(self.output_fd, False)
+            _become(job, timeout, report_in, output_in, trace_in)
+        for fd in (report_in, output_in, trace_in):
+            os.close(fd)
+        for fd in (self.output_fd, self.trace_fd):
+            os.set_blocking(fd, False)
         self.closed = False
         """Whether its end of the report's pipe is closed: it is dead, or about to be."""
 
@@ -152,12 +166,12 @@ class _Child:
 
     def read(self, fd: int) -> None:
         """Take what is there on one of its pipes."""
-        if fd == self.output_fd:
-            self.output = (self.output + self._some(fd))[-KEPT_OUTPUT:]
-            return
         data = self._some(fd)
-        self.report += data
-        self.closed = self.closed or not data
+        if fd == self.output_fd:
+            self.output = (self.output + data)[-KEPT_OUTPUT:]
+        else:
+            self.report += data
+            self.closed = self.closed or not data
 
     @staticmethod
     def _some(fd: int) -> bytes:
@@ -187,23 +201,25 @@ class _Child:
         return os.waitpid(self.pid, 0)[1]
 
     def _lost(self, status: int, *, late: bool = False) -> Found:
-        """It ended without a report. Its group is killed by the caller of `close`."""
-        self.read(self.output_fd)
-        name, printed = self.job.file.name, self.output.decode(errors="replace")
-        if late or "Timeout (" in printed:
-            what = f"{name} was still loading after {self.timeout:g} s and was stopped"
+        """It ended without a report."""
+        while data := self._some(self.output_fd):
+            self.output = (self.output + data)[-KEPT_OUTPUT:]
+        file, trace = self.job.file, self._some(self.trace_fd).decode(errors="replace")
+        if late or trace.startswith("Timeout ("):
+            what = f"{file.name} was still loading after {self.timeout:g} s and was stopped"
         else:
-            what = f"{name} {_describe_end(os.waitstatus_to_exitcode(status))}"
-        place = _place_in(printed, str(self.job.file)) or str(self.job.file)
-        problem = Problem(file=str(self.job.file), error=f"{what}\n  at {place}", traceback=_last_lines(printed))
-        return Found(files=[str(self.job.file)], errors=[problem])
+            what = f"{file.name} {_describe_end(os.waitstatus_to_exitcode(status))}"
+        place = _place_in(trace, str(file)) or str(file)
+        told = _own_frames(trace) + _last_lines(self.output.decode(errors="replace"))
+        problem = Problem(file=str(file), error=f"{what}\n  at {place}", traceback=told)
+        return Found(files=[str(file)], errors=[problem])
 
     def close(self) -> None:
         """Close the pipes; kill what a child that ended by itself left in its group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        os.close(self.report_fd)
-        os.close(self.output_fd)
+        for fd in (self.report_fd, self.output_fd, self.trace_fd):
+            os.close(fd)
 
 
 def _in_children(jobs: Iterable[_Job], timeout: float) -> Iterator[Found]:
@@ -253,9 +269,9 @@ def _describe_end(code: int) -> str:
     return f"crashed its process while it was loaded: {name} ({told}{hint})"
 
 
-def _place_in(printed: str, file: str) -> str:
+def _place_in(trace: str, file: str) -> str:
     """`file:line` from a traceback of faulthandler (innermost first): the file's own frame, else the innermost one."""
-    places = [line.strip() for line in printed.splitlines() if line.startswith('  File "')]
+    places = [line.strip() for line in trace.splitlines() if line.startswith('  File "')]
     own = [line for line in places if line.startswith(f'File "{file}"')]
     for line in own or places:
         path, _, rest = line.removeprefix('File "').partition('", line ')
@@ -263,8 +279,15 @@ def _place_in(printed: str, file: str) -> str:
     return ""
 
 
-def _last_lines(printed: str, most: int = 20) -> str:
-    return "\n".join(printed.strip().splitlines()[-most:])
+def _own_frames(trace: str) -> str:
+    """A traceback of faulthandler without plait's frames and those of the import system."""
+    lines = trace.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith((f'  File "{OWN_FOLDER}', '  File "<frozen')))
+
+
+def _last_lines(printed: str, most: int = 10) -> str:
+    lines = [line[:500] for line in printed.strip().splitlines()[-most:]]
+    return "".join(["it printed last:\n", *(f"  {line}\n" for line in lines)]) if lines else ""
 
 
 def _flush() -> None:
@@ -277,15 +300,15 @@ def _flush() -> None:
 # --- the child's side -------------------------------------------------------------------------------------------------
 
 
-def _become(job: _Job, timeout: float, report: int, output: int) -> NoReturn:
+def _become(job: _Job, timeout: float, report: int, output: int, trace: int) -> NoReturn:
     """In the child: look, report, and be gone. Nothing of the caller's runs here, also not its exit handlers."""
     really_exit = os._exit
     try:
         os.setsid()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         _redirect(output)
-        faulthandler.enable(file=2)
-        faulthandler.dump_traceback_later(timeout, exit=True, file=2)
+        faulthandler.enable(file=trace)
+        faulthandler.dump_traceback_later(timeout, exit=True, file=trace)
         _guard_exit(job, report, really_exit)
         sys.argv = [str(job.file)]
         _send(report, job.work())

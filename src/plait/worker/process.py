@@ -10,6 +10,7 @@ execution had begun.
 The end of the pipe (the parent closed it, or died) ends the worker.
 """
 
+import contextlib
 import faulthandler
 import io
 import logging
@@ -29,9 +30,7 @@ from plait.model.outcome import LogSpan, Outcome
 from plait.model.wire import Execution, RunInfo
 from plait.ports import Runner
 from plait.worker import endings, frames
-from plait.worker.segments import SegmentWriter
-
-LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+from plait.worker.segments import LOG_FORMAT, SegmentWriter
 
 PERMIT = struct.Struct("!I")
 
@@ -86,16 +85,25 @@ class _Intake:
 def serve(runner: Runner, sock: socket.socket, permits: int, log: SegmentWriter) -> None:
     """Run what comes until the parent closes. `log` is already on fd 1 and 2."""
     intake = _Intake(sock, permits)
+    home, me = os.open(".", os.O_RDONLY | os.O_CLOEXEC), os.getpid()
     while (taken := intake.next()) is not None:
         seq, tell, execution = taken
-        offset = log.begin(execution.run.run_id, execution.no, execution.token)
         began = time.time()
-        clock = time.perf_counter()
+        try:
+            offset = log.begin(execution.run.run_id, execution.no, execution.token)
+        except OSError as error:  # a full disk: not a word of what it prints would be kept
+            outcome = endings.crashed(f"its log cannot be written: {error}", began)
+            sock.sendall(_ended(seq, 0.0, outcome, None, began))
+            continue
         if tell:
             sock.sendall(frames.encode([frames.Began(seq, began, log.name, offset)]))
+        clock = time.perf_counter()
         outcome = _run(runner, execution, began)
         took = time.perf_counter() - clock
+        if os.getpid() != me:
+            os._exit(0)  # the task forked, and its child came back up to here
         _flush()
+        os.fchdir(home)
         length = log.end() - offset
         # What was told to begin has an end even if nothing was printed; else an empty span only costs.
         span = LogSpan(segment=log.name, offset=offset, length=length) if length or tell else None
@@ -127,7 +135,8 @@ def _flush() -> None:
         try:
             stream.flush()
         except (AttributeError, OSError, ValueError) as error:  # user code closed or replaced it, or the disk is full
-            os.write(2, f"plait: the output of this task may be incomplete: {error!r}\n".encode())
+            with contextlib.suppress(OSError):  # there is no other place to say it
+                os.write(2, f"plait: the output of this task may be incomplete: {error!r}\n".encode())
 
 
 def main(runner: Runner, sock: socket.socket, permits: int, folder: Path, name: str) -> None:

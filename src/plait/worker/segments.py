@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 SEGMENT_SUFFIX = ".log"
 INDEX_SUFFIX = ".idx"
 ROTATE_AT = 64 << 20

@@ -32,7 +32,7 @@ _MAX_FDS = 32
 
 def main() -> None:
     """Load, tell the parent, then serve it until it is gone."""
-    control = socket.socket(fileno=int(sys.argv[1]))
+    control = socket.socket(fileno=int(sys.argv.pop()))
     hello = _hello(control)
     _die_with_parent(signal.SIGTERM)
     runner = _load(hello, control)
@@ -211,10 +211,16 @@ class Zygote:
 
     def _kill(self, worker: str) -> None:
         pid = self._pids.get(worker)
-        if pid is not None:  # not reaped yet, so the number is still its own
-            _kill_group(pid)
-            with contextlib.suppress(ProcessLookupError):  # killed before its setsid, or a zombie
-                os.kill(pid, signal.SIGKILL)
+        if pid is None:
+            return
+        # Not reaped yet, so the number is still its own. Before its setsid it is in our group, so it comes first.
+        below = _descendants(pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        _kill_group(pid)
+        for child in below:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # gone with the group; or not ours (sudo)
+                os.kill(child, signal.SIGKILL)
 
     def _reap(self) -> None:
         os.read(self._wake_out, 4096)
@@ -240,6 +246,19 @@ class Zygote:
 
 def _wake_up(_signal: int, _frame: object) -> None:
     """The wake-up descriptor does the work; without a handler the system would not tell."""
+
+
+def _descendants(pid: int) -> list[int]:
+    """The processes below one, also those that left its group; on Linux only, elsewhere the group is what is known."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            parent = int(stat.read_bytes().rpartition(b")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found[1:]
 
 
 def _kill_group(pid: int) -> None:

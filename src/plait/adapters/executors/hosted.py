@@ -57,6 +57,17 @@ class Hosted:
 
         Only in here may `TaskCancelled` rise: what surrounds it keeps its books in order.
         """
+        ended: tuple[Outcome | None, BaseException | None] = (None, None)
+        with contextlib.suppress(TaskCancelled):  # then there is no outcome
+            ended = self._attempt(runner)
+        while True:  # it may rise on the way into `_settle`, even
+            try:
+                self._settle()
+                return ended
+            except TaskCancelled:
+                continue
+
+    def _attempt(self, runner: Runner) -> tuple[Outcome | None, BaseException | None]:
         with self._lock:
             if self._claimed or self.cancel_reason is not None:
                 return None, None
@@ -68,10 +79,8 @@ class Hosted:
         except KeyboardInterrupt as interrupt:
             self.cancel_reason = self.cancel_reason or "interrupted"
             return None, interrupt
-        except BaseException as error:  # noqa: BLE001  a runner never raises; one that does must not take its thread along
+        except BaseException as error:  # noqa: BLE001  a runner never raises; one that does must not end its thread
             return endings.runner_raised(error, self.began), None
-        finally:
-            self._settle()
 
     def _final(self, outcome: Outcome | None) -> Outcome:
         """What is reported: a cancel holds unless the execution had succeeded before it could take effect."""
@@ -106,15 +115,10 @@ class Hosted:
 
     def _settle(self) -> None:
         """From here on no `TaskCancelled` rises in this thread: none is sent, and one on its way is taken back."""
-        while True:
-            try:
-                with self._lock:
-                    self._state = _State.ENDED
-                if self.cancel_reason is not None:
-                    clear_in_thread(self._thread)
-                return
-            except TaskCancelled:
-                continue  # it rose right here
+        with self._lock:
+            self._state = _State.ENDED
+        if self.cancel_reason is not None:
+            clear_in_thread(self._thread)
 
     def finish(self, outcome: Outcome, sink: ReportSink) -> bool:
         """Report it with this outcome, if nobody has; whether it was done here."""

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from plait.adapters.executors.hosted import Hosted, Watch, out_of_time
+from plait.adapters.executors.sinks import LoggedSink
 from plait.adapters.logs.capture import StreamCapture
 from plait.model.ids import RunId, Token
 from plait.model.wire import Execution, Returned
@@ -76,7 +77,7 @@ class InlineExecutor:
     def _run(self, hosted: Hosted) -> None:
         timeout = hosted.execution.timeout
         if timeout is not None:
-            self._watch.add(hosted, timeout, lambda late: out_of_time(late, self._reports))
+            self._watch.add(hosted, timeout, lambda late: out_of_time(late, LoggedSink(self._reports)))
         try:
             hosted.run(self._runner, self._capture, self._reports)
         finally:

@@ -109,14 +109,19 @@ class Pool:
         for link in self._links.values():
             waiting += max(0, len(link.queue) - 1)
             starting += link.pid is None or link.idle
-        if now >= self._fork_after:
+        if waiting > starting and now >= self._fork_after:
             for _ in range(min(waiting - starting, self._workers - len(self._links))):
-                self._fork()
+                self._fork(now)
 
-    def _fork(self) -> None:
+    def _fork(self, now: float) -> None:
         assert self.zygote is not None  # noqa: S101  dispatch has looked
         self._names += 1
-        link = WorkerLink(f"{self._prefix}-{self._names}")
+        try:
+            link = WorkerLink(f"{self._prefix}-{self._names}")
+        except OSError as error:  # no more file descriptors
+            self._fork_after = now + _FORK_PAUSE
+            self._count_idle_death(f"no worker process can be started: {error}")
+            return
         try:
             self.zygote.fork(link.name, link.far_ends())
         except OSError:  # it is gone; its socket's end is being read next
@@ -275,7 +280,7 @@ class Pool:
         else:
             self._pending.extendleft(reversed(back))
         if not began and not expected:
-            self._count_idle_death(worker, what)
+            self._count_idle_death(f"{what}; see {worker}.log")
 
     def _verdict(self, link: WorkerLink, entry: Entry, what: str) -> Outcome:
         log, doom = self._span(link, entry), link.doom
@@ -300,12 +305,12 @@ class Pool:
         size = self._reader.size(span.segment)
         return LogSpan(segment=span.segment, offset=span.offset, length=max(0, size - span.offset))
 
-    def _count_idle_death(self, worker: str, what: str) -> None:
+    def _count_idle_death(self, what: str) -> None:
         """Workers that die before they begin anything are replaced, but not for ever."""
         self._idle_deaths += 1
         if self._idle_deaths >= _IDLE_DEATHS:
             self._idle_deaths = 0
-            self._crash_pending(f"{what}, {_IDLE_DEATHS} times before it began anything; see {worker}.log")
+            self._crash_pending(f"{_IDLE_DEATHS} times in a row, before anything began: {what}")
 
     def _crash_pending(self, what: str, trace: str = "") -> None:
         while self._pending:
@@ -426,6 +431,13 @@ class Pool:
         self._entries.clear()
         self._pending.clear()
         return left
+
+    def let_go(self) -> None:
+        """In a child of this process that was forked by others: close the handles, which would keep workers alive."""
+        for link in self._links.values():
+            link.close()
+        if self.zygote is not None:
+            self.zygote.sock.close()
 
     def ended(self) -> bool:
         """Whether a stop has come to its end."""

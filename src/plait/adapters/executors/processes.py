@@ -11,11 +11,13 @@ import selectors
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from plait.adapters.executors.pool import RECALL_AFTER, Pool
+from plait.adapters.executors.sinks import LoggedSink
 from plait.adapters.executors.worker_link import WorkerLink
 from plait.adapters.executors.zygote_link import ZygoteLink
 from plait.model.ids import RunId, Token
@@ -25,6 +27,7 @@ from plait.worker import endings
 
 _log = logging.getLogger(__name__)
 _NEVER = float("inf")
+_executors: "weakref.WeakSet[ProcessExecutor]" = weakref.WeakSet()
 
 
 class ProcessExecutor:
@@ -61,12 +64,13 @@ class ProcessExecutor:
         """Until when the thread sleeps if nothing comes; 0 while it is awake."""
         self._over = ""
         """Why nothing more is taken."""
+        _executors.add(self)
 
     # the port
 
     def start(self, sink: ReportSink) -> None:
         """Start the thread, which starts the zygote; workers are forked on demand."""
-        self._sink = sink
+        self._sink = LoggedSink(sink)
         self._thread = threading.Thread(target=self._serve, name="plait-processes", daemon=True)
         self._thread.start()
 
@@ -152,10 +156,7 @@ class ProcessExecutor:
 
     def _report(self, reports: Sequence[Report]) -> None:
         if reports and self._sink is not None:
-            try:
-                self._sink.report(reports)
-            except Exception:  # noqa: BLE001  what others raise must not end this thread; it is logged
-                _log.exception("the sink failed to take %d reports", len(reports))
+            self._sink.report(reports)
 
     def _wake(self) -> None:
         if self._waits_until:
@@ -170,3 +171,17 @@ class ProcessExecutor:
             left = self._pool.abandon()
         outcome = endings.crashed(f"plait's process executor failed: {error}", trace=trace)
         self._report([Finished(each.run.run_id, each.no, each.token, outcome) for each in left])
+
+    def let_go(self) -> None:
+        """In a forked child of this process: its copies of our handles would hide our end from the workers."""
+        if not self._over:
+            self._over = "forked"
+            self._pool.let_go()
+
+
+def _let_go_in_child() -> None:
+    for executor in list(_executors):
+        executor.let_go()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from plait.adapters.executors.hosted import Hosted, Watch, out_of_time
+from plait.adapters.executors.sinks import LoggedSink
 from plait.adapters.logs.capture import StreamCapture
 from plait.model.ids import RunId, Token
 from plait.model.wire import Execution, Returned
@@ -47,7 +48,7 @@ class ThreadExecutor:
 
     def start(self, sink: ReportSink) -> None:
         """Remember where to report."""
-        self._sink = sink
+        self._sink = LoggedSink(sink)
 
     def capacity(self) -> int:
         """Threads that have nothing to do, or could be made."""

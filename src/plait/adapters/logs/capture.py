@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from plait.model.outcome import LogSpan
-from plait.worker.process import LOG_FORMAT
-from plait.worker.segments import SegmentWriter
+from plait.worker.segments import LOG_FORMAT, SegmentWriter
 
 
 class Captured:

@@ -147,6 +147,8 @@ class Pickled:
 
     def write(self, data: Any) -> int:
         """Called by the pickler, with frames of up to 64 KB and with large bytes as they are."""
+        if isinstance(data, pickle.PickleBuffer):  # a large one that was to stay in band
+            data = data.raw()
         length = len(data)
         if length <= 2 * _OUT_OF_BAND and _MAIN in bytes(data):
             self._by_reference_to_main = True

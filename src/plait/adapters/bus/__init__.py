@@ -1,0 +1,1 @@
+"""Buses: how processes on one store wake each other."""

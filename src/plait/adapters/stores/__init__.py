@@ -1,0 +1,1 @@
+"""Stores: where runs are kept. `open.open_store(url)` picks one."""
