@@ -192,6 +192,8 @@ def _task_of(run: Run, row: TaskRow) -> TaskRun:
     task.wait_until, task.first_started_at = row.wait_until, row.first_started_at
     task.started_at, task.finished_at = row.started_at, row.finished_at
     task.story = (row.state,)
+    if task.state is TaskState.CRASHED and not row.error:  # it died with its owner: nobody knows how far it was
+        task.state = TaskState.DISPATCHED
     if row.control:
         task.control = msgspec.json.decode(row.control, type=Control)
     if row.error:

@@ -35,7 +35,7 @@ def check_end(run: Run, now: float) -> None:
             return
     assert run.ending is not None  # set in the pass that started the hooks
     run.finished_at = now
-    set_state(run, run.ending, run.reason or _reason(run), now)
+    set_state(run, run.ending, run.reason if run.state is RunState.CANCELLING else _reason(run), now)
     if run.plan.graph.policy.max_active_runs is not None:
         run.released.append(RUN)
     run.commands.append(RunEnded(state=run.state.value))
