@@ -81,6 +81,7 @@ class Tracer:
         self.groups: dict[str, GroupSpec] = {}
         self.measured: set[tuple[str, str]] = set()
         self._group: str | None = None
+        self._numbers: dict[str, int] = {}
 
     # --- the scope ----------------------------------------------------------------------------------------------------
 
@@ -134,8 +135,11 @@ class Tracer:
 
     def _free_key(self, name: str) -> str:
         prefix = f"{self._group}." if self._group else ""
-        key, number = prefix + name, 1
-        while key in self.nodes or key in self.groups:
+        key, number = prefix + name, self._numbers.get(prefix + name, 0) + 1
+        self._numbers[key] = number
+        if number > 1:
+            key = f"{prefix}{name}_{number}"
+        while key in self.nodes or key in self.groups:  # somebody has named a task just so
             number += 1
             key = f"{prefix}{name}_{number}"
         return key
