@@ -120,11 +120,39 @@ def draw(execution: Execution) -> Outcome:
     return Outcome(name=str(np.random.randint(1 << 30)))
 
 
+def mark(execution: Execution) -> Outcome:
+    """Leave a mark that it began, then do what it is told."""
+    folder, what, seconds = execution.resume
+    descriptor = os.open(f"{folder}/marks", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.write(descriptor, b"%d\n" % execution.no)
+    os.close(descriptor)
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(seconds)
+    return Outcome()
+
+
+def fork_and_return(execution: Execution) -> Outcome:
+    """Its child comes back from the task as well."""
+    os.fork()
+    return Outcome()
+
+
+def leave(execution: Execution) -> Outcome:
+    os.chdir("/")
+    return Outcome()
+
+
+def where(execution: Execution) -> Outcome:
+    return Outcome(name=os.getcwd())
+
+
 PROGRAMS: dict[str, Callable[[Execution], Outcome]] = {
     program.__name__: program
     for program in (
         *(ok, short, fail, raise_, unsendable, nap, deaf, once_slow, pid, exit_3, segfault, abort),
-        *(say, say_low, say_and_nap, say_and_exit, child_process, threads, draw),
+        *(say, say_low, say_and_nap, say_and_exit, child_process, threads, draw, mark),
+        *(fork_and_return, leave, where),
     )
 }
 

@@ -90,6 +90,20 @@ def test_a_thousand_submits_from_reports_need_no_stack(here: World):
     assert len(here.sink.outcomes) == 1001
 
 
+def test_there_is_room_when_an_end_is_reported(here: World):
+    """Who submits only when told of an end, as much as there is room for, never waits for ever."""
+    left = list(range(200))
+
+    def more(report=None):
+        if report is None or isinstance(report, Finished):
+            assert here.executor.capacity() > 0
+            here.submit(*(execution(left.pop()) for _ in range(min(1, len(left)))))
+
+    here.sink.then = more
+    more()
+    here.sink.wait(lambda: len(here.sink.outcomes) == 200, "200 ends")
+
+
 def test_submits_from_many_threads(here: World):
     def some(base: int) -> None:
         for no in range(base, base + 50):

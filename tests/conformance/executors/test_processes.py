@@ -1,6 +1,7 @@
 """What only processes can promise: death, file descriptors, a zygote, and leaving nothing behind."""
 
 import os
+import random
 import re
 import signal
 import subprocess
@@ -150,6 +151,56 @@ def test_cancel_of_one_that_was_sent_but_has_not_begun_spares_the_worker(alone: 
 def test_an_outcome_that_cannot_be_sent_is_a_crash_that_says_so(here: World):
     [outcome] = here.run(execution(1, "unsendable"))
     assert "object" in error(outcome)
+
+
+def test_nothing_runs_twice_whatever_happens(tmp_path):
+    """Short work in floods, with crashes, timeouts, cancels and stalls in between: each began at most once, and what
+    was returned or cancelled before its start never began."""
+    chance = random.Random(7)
+    count = 3000
+    with world("processes", tmp_path / "logs", workers=3) as here:
+        waiting = [
+            execution(no, "mark", resume=(str(tmp_path), *_fate(chance)), timeout=_timeout(chance))
+            for no in range(count)
+        ]
+
+        def more(_report=None) -> None:
+            room = here.executor.capacity()
+            batch, waiting[:room] = waiting[:room], []
+            if batch:
+                here.submit(*batch)
+                if chance.random() < 0.05:
+                    here.cancel(chance.choice(batch))
+
+        here.sink.then = more
+        more()
+        here.sink.wait(lambda: len(here.sink.outcomes) + len(here.sink.returned) == count, "all ends")
+        began = [int(line) for line in (tmp_path / "marks").read_text().split()]
+        assert len(began) == len(set(began))
+        assert not set(began) & set(here.sink.returned)
+        ended = {no: outcome.verdict for no, outcome in here.sink.outcomes.items()}
+        assert {no for no, verdict in ended.items() if verdict is not Verdict.CANCELLED} <= set(began)
+        assert set(ended.values()) == {Verdict.SUCCESS, Verdict.CRASHED, Verdict.FAILED, Verdict.CANCELLED}
+
+
+def _fate(chance: random.Random) -> tuple[str, float]:
+    draw = chance.random()
+    if draw < 0.01:
+        return "die", 0.0
+    return "sleep", 0.2 if draw < 0.015 else chance.random() * 0.001
+
+
+def _timeout(chance: random.Random) -> float | None:
+    return 0.05 if chance.random() < 0.5 else None
+
+
+def test_a_task_that_forks_and_returns_twice_is_one(here: World):
+    here.run(execution(1, "fork_and_return"), execution(2), execution(3))
+
+
+def test_a_task_that_changes_the_folder_leaves_the_next_one_where_it_was(alone: World):
+    _, outcome = alone.run(execution(1, "leave"), execution(2, "where"))
+    assert outcome.name == os.getcwd()
 
 
 # --- output ----------------------------------------------------------------------------------------------------------

@@ -29,11 +29,12 @@ class _State(Enum):
 class Hosted:
     """An execution on its way through a thread."""
 
-    def __init__(self, execution: Execution):
+    def __init__(self, execution: Execution, on_finish: "Callable[[Hosted], None] | None" = None):
         self.execution = execution
+        self._on_finish = on_finish
         self.key = (execution.run.run_id, execution.token)
         self.abandoned = False
-        """Its thread was given up; the executor's own bookkeeping."""
+        """Its thread was given up: the executor's own bookkeeping."""
         self.began = 0.0
         self.cancel_reason: str | None = None
         self._lock = threading.Lock()
@@ -126,6 +127,8 @@ class Hosted:
             if self._claimed:
                 return False
             self._claimed = True
+        if self._on_finish is not None:
+            self._on_finish(self)  # before the report: who hears of it may ask for room
         execution = self.execution
         sink.report([Finished(execution.run.run_id, execution.no, execution.token, outcome)])
         return True
@@ -149,11 +152,11 @@ class Watch:
     def __init__(self, name: str):
         self._name = name
         self._condition = threading.Condition()
-        self._due: dict[Hosted, tuple[float, Callable[[Hosted], None]]] = {}
+        self._due: dict[Hosted, tuple[float, Callable[[Hosted], object]]] = {}
         self._thread: threading.Thread | None = None
         self._stopped = False
 
-    def add(self, hosted: Hosted, seconds: float, expired: Callable[[Hosted], None]) -> None:
+    def add(self, hosted: Hosted, seconds: float, expired: Callable[[Hosted], object]) -> None:
         """`expired(hosted)` is called in `seconds`, on the watch's thread, unless it is removed before. The earlier of
         two times holds."""
         at = time.monotonic() + seconds
@@ -197,8 +200,10 @@ class Watch:
                 expired(hosted)
 
 
-def out_of_time(hosted: Hosted, sink: ReportSink) -> None:
-    """Report a timeout and ask the thread to stop. Its token fences whatever it still does."""
+def out_of_time(hosted: Hosted, sink: ReportSink) -> bool:
+    """Report a timeout and ask the thread to stop; whether it was in time. The token fences whatever it still does."""
     outcome = endings.timed_out(hosted.execution.timeout or 0.0, hosted.began, hosted.span)
-    if hosted.finish(outcome, sink):
-        hosted.interrupt("timeout")
+    if not hosted.finish(outcome, sink):
+        return False
+    hosted.interrupt("timeout")
+    return True

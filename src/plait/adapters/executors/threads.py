@@ -40,6 +40,8 @@ class ThreadExecutor:
         self._changed = threading.Condition()
         self._queue: deque[Hosted] = deque()
         self._running: dict[tuple[str, int], Hosted] = {}
+        self._busy: set[Hosted] = set()
+        """What has a thread: also while it is being reported, when its room is free already."""
         self._threads = 0
         self._idle = 0
         self._made = 0
@@ -58,7 +60,7 @@ class ThreadExecutor:
         """Queue these for the threads."""
         with self._changed:
             if not self._stopped:
-                self._queue.extend(Hosted(execution) for execution in executions)
+                self._queue.extend(Hosted(execution, self._free) for execution in executions)
                 self._changed.notify(len(executions))
                 for _ in range(min(len(self._queue) - self._idle, self._max_workers - self._threads)):
                     self._make_thread()
@@ -89,16 +91,16 @@ class ThreadExecutor:
             self._changed.notify_all()
         self._give_back(left)
         with self._changed:
-            self._changed.wait_for(lambda: not any(self._others()), max(0.0, until - time.monotonic()))
-            late = list(self._others())
+            self._changed.wait_for(lambda: not self._others(), max(0.0, until - time.monotonic()))
+            late = self._others()
         for hosted in late:
             if hosted.finish(endings.crashed("the executor was stopped", hosted.began, hosted.span), self._reports):
                 hosted.interrupt("the executor was stopped")
         self._watch.stop()
 
-    def _others(self) -> Sequence[Hosted]:
+    def _others(self) -> list[Hosted]:
         """What runs in other threads: an execution may stop its own executor."""
-        return [hosted for hosted in self._running.values() if not hosted.is_mine()]
+        return [hosted for hosted in self._busy if not hosted.is_mine()]
 
     # threads
 
@@ -114,8 +116,8 @@ class ThreadExecutor:
                 self._watch.add(hosted, timeout, self._leave_late)
             hosted.run(self._runner, self._capture, self._reports)
             self._watch.remove(hosted)
-            if not self._ended(hosted):
-                return  # its slot has been given away
+            if not self._goes_on(hosted):
+                return
 
     def _next(self) -> Hosted | None:
         with self._changed:
@@ -127,31 +129,36 @@ class ThreadExecutor:
                 return None
             hosted = self._queue.popleft()
             self._running[hosted.key] = hosted
+            self._busy.add(hosted)
             return hosted
 
-    def _ended(self, hosted: Hosted) -> bool:
+    def _free(self, hosted: Hosted) -> None:
+        """It is about to be reported."""
         with self._changed:
-            if hosted.abandoned:
-                return False
-            del self._running[hosted.key]
+            self._running.pop(hosted.key, None)
+
+    def _goes_on(self, hosted: Hosted) -> bool:
+        """Whether the thread that ran it is still wanted: its slot may have been given away."""
+        with self._changed:
+            self._busy.discard(hosted)
             self._changed.notify_all()
-            return True
+            return not hosted.abandoned
 
     def _leave_late(self, hosted: Hosted) -> None:
-        out_of_time(hosted, self._reports)
-        self._abandon(hosted)
+        if out_of_time(hosted, self._reports):
+            self._abandon(hosted)
 
     def _leave_cancelled(self, hosted: Hosted, reason: str) -> None:
-        hosted.finish(endings.cancelled(reason, hosted.began, hosted.span), self._reports)
-        self._abandon(hosted)
+        if hosted.finish(endings.cancelled(reason, hosted.began, hosted.span), self._reports):
+            self._abandon(hosted)
 
     def _abandon(self, hosted: Hosted) -> None:
         """Its thread may never end: let another take its slot."""
         with self._changed:
-            if self._running.get(hosted.key) is not hosted:
+            if hosted not in self._busy:
                 return  # it ended in the meantime
+            self._busy.discard(hosted)
             hosted.abandoned = True
-            del self._running[hosted.key]
             self._threads -= 1
             if self._queue and not self._stopped:
                 self._make_thread()
