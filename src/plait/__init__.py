@@ -1,21 +1,25 @@
 """plait: one workflow engine for DAGs of tasks, plain-Python flows and data assets.
 
-    from plait import task, flow
+from plait import task, flow
 
-    @task(retries=3)
-    def extract(day): ...
+@task(retries=3)
+def extract(day): ...
 
-    @flow
-    def pipeline(day):
-        return extract(day)
+@flow
+def pipeline(day):
+    return extract(day)
 
-    pipeline("2013-01-01")          # runs at once, recorded in .plait/
+pipeline("2013-01-01")          # runs at once, recorded in .plait/
 """
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from plait._version import __version__
 from plait.authoring import scope as _scope
+
+if sys.platform == "win32":
+    raise ImportError("plait runs on Linux and macOS; on Windows, use it in WSL: https://learn.microsoft.com/windows/wsl")
 
 if TYPE_CHECKING:
     from plait.authoring.asset import Asset, Check, asset, check
@@ -60,17 +64,19 @@ _PUBLIC = {
     "transactions": ("transaction",),
 }
 _ERRORS = (
-    "DefinitionError", "LoadError", "ParameterError", "PlaitError", "TaskFailed", "Unfinished", "UsageError", "UserError",
+    "DefinitionError", "LoadError", "ParameterError", "PlaitError", "TaskFailed", "Unfinished", "UsageError",
+    "UserError",
 )  # fmt: skip
 _WHERE = {name: f"plait.authoring.{module}" for module, names in _PUBLIC.items() for name in names}
 _WHERE.update(dict.fromkeys(_ERRORS, "plait.model.errors"))
 
 __all__ = [
-    "Asset", "Cache", "Check", "Context", "Dag", "DefinitionError", "Fail", "Flow", "Future", "FutureList", "Group", "Limit",
-    "LoadError", "LookAgain", "ParameterError", "Partitions", "PlaitError", "Retry", "RetryAfter", "Schedule", "Skip", "Task",
-    "TaskCancelled", "TaskFailed", "Unfinished", "UsageError", "UserError", "__version__", "asset", "check", "context",
-    "cron", "dag", "daily", "every", "flow", "group", "hourly", "limit", "logical_date", "materialize", "monthly",
-    "partition_key", "pool", "static", "task", "transaction", "unmapped", "weekly",
+    "Asset", "Cache", "Check", "Context", "Dag", "DefinitionError", "Fail", "Flow", "Future", "FutureList",
+    "Group", "Limit", "LoadError", "LookAgain", "ParameterError", "Partitions", "PlaitError", "Retry",
+    "RetryAfter", "Schedule", "Skip", "Task", "TaskCancelled", "TaskFailed", "Unfinished", "UsageError",
+    "UserError", "__version__", "asset", "check", "context", "cron", "dag", "daily", "every", "flow", "group",
+    "hourly", "limit", "logical_date", "materialize", "monthly", "partition_key", "pool", "static", "task",
+    "transaction", "unmapped", "weekly",
 ]  # fmt: skip
 
 

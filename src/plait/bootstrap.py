@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import tempfile
 import threading
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.model.errors import UsageError
+from plait.model.errors import UsageError, UserError
 from plait.ports import Executor, LogReader, ResultStore, Runner, RunStore
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ class Settings:
 def load_settings(db: str | None = None, start: Path | None = None) -> Settings:
     """The settings in force.
 
-    `home` is `$PLAIT_HOME`, else `.plait/` in the project's folder: the nearest one above `start` (the current folder) that
-    has a `.plait`, a `pyproject.toml` or a `.git`, else `start` itself. The database is `db`, else `$PLAIT_DB`, else
-    `plait.db` in there; results are in `$PLAIT_RESULTS`, else in `results/` in there.
+    `home` is `$PLAIT_HOME`, else `.plait/` in the project's folder: the nearest one above `start` (the current
+    folder) that has a `.plait`, a `pyproject.toml` or a `.git`, else `start` itself. The database is `db`, else
+    `$PLAIT_DB`, else `plait.db` in there; results are in `$PLAIT_RESULTS`, else in `results/` in there.
     """
     home = Path(os.environ["PLAIT_HOME"]) if os.environ.get("PLAIT_HOME") else _project(start or Path.cwd()) / ".plait"
     home = home.expanduser().absolute()
@@ -102,8 +103,8 @@ def open_session(
     workers: int | None = None,
     echo: bool = True,
 ) -> Session:
-    """A session in this process. `executor` runs what does not name its own: processes for a target that workers can load,
-    else threads. `echo`: what runs in this process also prints to its own streams."""
+    """A session in this process. `executor` runs what does not name its own: processes for a target that workers can
+    load, else threads. `echo`: what runs in this process also prints to its own streams."""
     from plait.adapters.bus.local import LocalBus
     from plait.adapters.clock import SystemClock
     from plait.adapters.ids import Uuid7Source
@@ -143,9 +144,7 @@ def _executors(
     return {
         "inline": InlineExecutor(runner, capture=capture),
         "threads": ThreadExecutor(runner, max_workers=MOST_THREADS, capture=capture),
-        "processes": ProcessExecutor(
-            "plait.bootstrap:build_runner", config, segments=settings.logs, workers=workers
-        ),
+        "processes": ProcessExecutor("plait.bootstrap:build_runner", config, segments=settings.logs, workers=workers),
     }
 
 
@@ -167,34 +166,44 @@ def build_runner(config: dict[str, Any]) -> Runner:
     sys.path.extend(entry for entry in config["path"] if entry not in sys.path)
     code = LoadedCode()
     if config["target"]:
-        code.add(str(config["target"]), load_target(config["target"], validate=False))
+        definitions = load_target(config["target"], validate=False)
+        code.add(str(config["target"]), definitions)
+        _trace(definitions)
     return Harness(code, FsspecResultStore(config["results"]))
+
+
+def _trace(definitions: Any) -> None:
+    """Trace the dags once, before workers are forked; one that cannot be traced is told by the run that asks for it."""
+    for workflow in definitions.workflows.values():
+        with contextlib.suppress(UserError):
+            _ = workflow.graph
 
 
 # --- the engine of scripts, notebooks and tests -----------------------------------------------------------------------
 
-_session: Session | None = None
-_session_pid = 0
-_session_lock = threading.Lock()
+class _Default:
+    """The session of this process, and the process that opened it (a forked child opens its own)."""
+
+    lock = threading.Lock()
+    session: Session | None = None
+    pid = 0
 
 
 def default_session() -> Session:
-    """The session of this process, opened on first use and closed at its end. A forked child opens its own."""
-    global _session, _session_pid
-    with _session_lock:
-        if _session is None or _session_pid != os.getpid():
-            _session = open_session(load_settings())
-            _session_pid = os.getpid()
+    """The session of this process, opened on first use and closed at its end."""
+    with _Default.lock:
+        if _Default.session is None or _Default.pid != os.getpid():
+            _Default.session = open_session(load_settings())
+            _Default.pid = os.getpid()
             atexit.register(close_default_session)
-        return _session
+        return _Default.session
 
 
 def close_default_session() -> None:
     """Close the session of this process, if it has one."""
-    global _session
-    if _session is not None and _session_pid == os.getpid():
-        _session.close()
-        _session = None
+    if _Default.session is not None and _Default.pid == os.getpid():
+        _Default.session.close()
+        _Default.session = None
 
 
 def temporary_settings() -> Settings:

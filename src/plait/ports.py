@@ -1,4 +1,5 @@
-"""The ports: what the shells need of the world, one Protocol per need. Adapters implement them, the shells never look behind.
+"""The ports: what the shells need of the world, one Protocol per need. Adapters implement them, the shells never look
+behind.
 
 Everything is synchronous and thread-safe unless its docstring says otherwise. Times are epoch seconds (UTC).
 """
@@ -206,8 +207,8 @@ class RunStore(Protocol):
         ...
 
     def sweep(self, dead: Sequence[str], reason: str, now: float) -> list[RunId]:
-        """These owners are dead: drop them, free all slots of their open runs, mark their session-owned open runs crashed with
-        `reason` and their live task rows crashed; returns the runs. Atomic and idempotent."""
+        """These owners are dead: drop them, free all slots of their open runs, mark their session-owned open runs
+        crashed with `reason` and their live task rows crashed; returns the runs. Atomic and idempotent."""
         ...
 
     # inbox
@@ -221,8 +222,8 @@ class RunStore(Protocol):
 
 
 class EventBus(Protocol):
-    """Tells other processes on the same store that there is something to look at (C5). It may lose a message; the receiver also
-    looks on a slow timer."""
+    """Tells other processes on the same store that there is something to look at (C5). It may lose a message; the
+    receiver also looks on a slow timer."""
 
     def publish(self, topic: str) -> None:
         """Wake every other process. Never blocks, never raises for a receiver that is gone."""
@@ -296,7 +297,8 @@ class Executor(Protocol):
         ...
 
     def cancel(self, run_id: RunId, token: Token, reason: str) -> None:
-        """End this execution if it is here. Whether it was running or only queued, it is reported finished, cancelled."""
+        """End this execution if it is here. Whether it was running or only queued, it is reported finished,
+        cancelled."""
         ...
 
     def stop(self, grace: float = 5.0) -> None:
@@ -311,7 +313,8 @@ class ResultStore(Protocol):
     """Keeps values that tasks pass on. Small ones travel inline, large ones lie at a URL."""
 
     def put(self, value: Any, name: str) -> Stored:
-        """Store a value. `name` is a path unique to the execution and output (`run/no/token/output`). Durable on return.
+        """Store a value. `name` is a path unique to the execution and output (`run/no/token/output`). Durable on
+        return.
 
         A value that cannot be stored raises TypeError that names the type and what to do.
         """

@@ -1,7 +1,8 @@
-"""Making a run's task runs and gates: at its start, after a restart from its rows, after a clear. One way for all three.
+"""Making a run's task runs and gates: at its start, after a restart from its rows, after a clear. One way for all
+three.
 
-`build` makes the top level, replays the recorded expansions, puts the kept task runs (of a clear or of rows) where they belong,
-counts the terminal ones at the gates, and then asks everything that is pending.
+`build` makes the top level, replays the recorded expansions, puts the kept task runs (of a clear or of rows) where
+they belong, counts the terminal ones at the gates, and then asks everything that is pending.
 """
 
 from collections.abc import Iterable, Mapping
@@ -79,9 +80,7 @@ def wake(run: Run, now: float) -> None:
             evaluate(run, task, now)
 
 
-def _place(
-    run: Run, node: NodePlan, path: MapPath, kept: Kept, generations: Mapping[tuple[str, MapPath], int]
-) -> None:
+def _place(run: Run, node: NodePlan, path: MapPath, kept: Kept, generations: Mapping[tuple[str, MapPath], int]) -> None:
     known = kept.get((node.key, path))
     if known is None:
         task = run.add_task(node, path, generations.get((node.key, path), 0))
@@ -115,7 +114,9 @@ def _replace(
 # --- from rows --------------------------------------------------------------------------------------------------------
 
 
-def restore(plan: Plan, row: RunRow, tasks: Iterable[TaskRow], scopes: Iterable[ScopeRow], *, epoch: int, now: float) -> Run:
+def restore(
+    plan: Plan, row: RunRow, tasks: Iterable[TaskRow], scopes: Iterable[ScopeRow], *, epoch: int, now: float
+) -> Run:
     """A run as its rows tell. What was live when its owner died stays live until `OwnerChanged` is decided."""
     run = Run(RunId(row.run_id), plan, epoch=epoch)
     run.state = RunState(row.state)

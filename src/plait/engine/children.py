@@ -1,7 +1,8 @@
 """What is added to a run while it runs: a flow's children, with replay by key; hooks; transactions.
 
-A child's key is made by its caller from (task, input fingerprint, occurrence). In the same attempt of its parent (a body that is
-replayed after a crash or a pause) a finished child is not run again; in a later attempt the parent's `replay` policy says which come back.
+A child's key is made by its caller from (task, input fingerprint, occurrence). In the same attempt of its parent (a
+body that is replayed after a crash or a pause) a finished child is not run again; in a later attempt the parent's
+`replay` policy says which come back.
 """
 
 from collections.abc import Sequence
@@ -61,7 +62,9 @@ def submitted(run: Run, said: ChildSubmitted, now: float) -> None:
 
 def _comes_back(parent: TaskRun, known: TaskRun) -> bool:
     """Whether a recorded child answers the call, or has to run anew."""
-    if known.rolled_back or known.unstored or known.state is TaskState.CANCELLED or (known.terminal and known.staged is not None):
+    if known.rolled_back or known.unstored or known.state is TaskState.CANCELLED:
+        return False
+    if known.terminal and known.staged is not None:
         return False
     if not known.terminal:
         return True
@@ -89,7 +92,7 @@ def _was_asked(run: Run, parent: TaskRun, said: ChildSubmitted) -> bool:
 
 def wire(run: Run, task: TaskRun) -> None:
     """Give a child its own gate over the futures it was given."""
-    gate = Gate(len(task.upstream))
+    gate = Gate[TaskRun](len(task.upstream))
     gate.members.append(task)
     task.gates = (gate,)
     for no in task.upstream:

@@ -1,9 +1,10 @@
 """The one door to a run: `decide(run, stimulus, now)` and `dispatch(run, executor, room, now)`.
 
-Theory of operation. A shell hands every stimulus to `decide`, which looks the handler up by its type, lets it change the aggregate, works
-off what follows (`settle`), and checks whether the run has ended. A shell that has room at an executor calls `dispatch`, which
-takes ready task runs by priority, within the limits that lie inside of the run. Both leave what is to be recorded and done in the run's lists;
-`take` empties them. The shell commits what is recorded before it carries out a command (C1).
+Theory of operation. A shell hands every stimulus to `decide`, which looks the handler up by its type, lets it change
+the aggregate, works off what follows (`settle`), and checks whether the run has ended. A shell that has room at an
+executor calls `dispatch`, which takes ready task runs by priority, within the limits that lie inside of the run. Both
+leave what is to be recorded and done in the run's lists; `take` empties them. The shell commits what is recorded
+before it carries out a command (C1).
 """
 
 import heapq

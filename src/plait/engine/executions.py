@@ -154,9 +154,7 @@ def _record_assets(run: Run, task: TaskRun, outcome: Outcome, now: float) -> Non
         )
     for check in outcome.checks:
         run.events.append(
-            CheckRecorded(
-                no=task.no, name=check.name, passed=check.passed, severity=check.severity, asset=check.asset
-            )
+            CheckRecorded(no=task.no, name=check.name, passed=check.passed, severity=check.severity, asset=check.asset)
         )
 
 
@@ -194,9 +192,7 @@ def wait(run: Run, task: TaskRun, state: TaskState, until: float | None, timer: 
     run.move(task, state)
     task.wait_until = until
     error = task.error.text if task.error is not None else ""
-    run.events.append(
-        TaskWaits(no=task.no, state=state.value, attempt=task.attempt, until=until, error=error[:1000])
-    )
+    run.events.append(TaskWaits(no=task.no, state=state.value, attempt=task.attempt, until=until, error=error[:1000]))
     if until is not None:
         run.commands.append(SetTimer(at=until, kind=timer, no=task.no, generation=task.generation))
     if task.node.hooked and state is S.RETRY_WAIT:

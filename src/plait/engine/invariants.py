@@ -1,4 +1,5 @@
-"""What must hold of a run after every decision. Tests and the simulator call `check_run`; a breach is plait's own fault."""
+"""What must hold of a run after every decision. Tests and the simulator call `check_run`; a breach is plait's own
+fault."""
 
 from plait.engine.run import Run
 from plait.model.errors import EngineError

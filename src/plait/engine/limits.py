@@ -1,8 +1,10 @@
-"""Limits: who gets slots of what, in which order. One book per scheduler; the store's slot rows are the truth across processes.
+"""Limits: who gets slots of what, in which order. One book per scheduler; the store's slot rows are the truth across
+processes.
 
-A request waits in the line of its first limit, by priority, then by arrival; nothing overtakes the head of its line, so a request for
-many slots is not starved by small ones. `grantable` proposes; the shell takes the slots in the store, in the transaction that dispatches, and
-tells the book: `granted`, or `refused` when another process holds them.
+A request waits in the line of its first limit, by priority, then by arrival; nothing overtakes the head of its line,
+so a request for many slots is not starved by small ones. `grantable` proposes; the shell takes the slots in the
+store, in the transaction that dispatches, and tells the book: `granted`, or `refused` when another process holds
+them.
 """
 
 import heapq
@@ -73,7 +75,8 @@ class LimitBook:
         return any(not line[0][2].alive or self._fits(line[0][2]) for line in self.lines.values() if line)
 
     def grantable(self) -> Iterator[Request]:
-        """Requests that fit, best first within each line. Each must be answered (`granted`, `refused`) before the next."""
+        """Requests that fit, best first within each line. Each must be answered (`granted`, `refused`) before the
+        next."""
         for key in sorted(self.lines):
             line = self.lines[key]
             while line:

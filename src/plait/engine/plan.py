@@ -1,7 +1,9 @@
-"""A graph compiled for deciding: neighbours, mapped scopes, gate depths, leaves. Immutable, shared by all runs of a graph.
+"""A graph compiled for deciding: neighbours, mapped scopes, gate depths, leaves. Immutable, shared by all runs of a
+graph.
 
-Depths: a node's `scopes` are the mapped scopes it lies in, outermost first. An edge's `common` is how many of them both ends
-share; the downstream's task runs at one path prefix of that length share one gate for all edges of that depth.
+Depths: a node's `scopes` are the mapped scopes it lies in, outermost first. An edge's `common` is how many of them
+both ends share; the downstream's task runs at one path prefix of that length share one gate for all edges of that
+depth.
 """
 
 from collections.abc import Iterable
@@ -62,7 +64,8 @@ class NodePlan:
     """A node with its neighbours. `gate_depths`: the depths at which edges come in; `max_active`: of its task runs."""
 
     __slots__ = (
-        "depth", "downs", "feeds", "gate_depths", "gate_sizes", "hooked", "index", "key", "max_active", "scopes", "slotless", "spec", "ups",
+        "depth", "downs", "feeds", "gate_depths", "gate_sizes", "hooked", "index", "key", "max_active", "scopes",
+        "slotless", "spec", "ups",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec, index: int, scopes: tuple[ScopePlan, ...]):
@@ -154,7 +157,9 @@ class Plan:
             if isinstance(source, OverOutput):
                 node = self._node(source.task, f"the mapping of {scope.key!r}")
                 if scope in node.scopes:
-                    raise DefinitionError(f"{scope.key!r} is mapped over the output of {source.task!r}, which lies in it")
+                    raise DefinitionError(
+                        f"{scope.key!r} is mapped over the output of {source.task!r}, which lies in it"
+                    )
                 self.feeds += 1
                 node.feeds.append(FeedPlan(node, scope, number, -self.feeds))
 
@@ -176,7 +181,8 @@ class Plan:
         return tuple(order)
 
     def _leaves(self) -> tuple[NodePlan, ...]:
-        """The tasks that decide the outcome by Airflow's rule: nothing but teardowns downstream, and no teardown itself."""
+        """The tasks that decide the outcome by Airflow's rule: nothing but teardowns downstream, and no teardown
+        itself."""
         if self.graph.outcome is not OutcomeRule.LEAVES:
             return ()
 

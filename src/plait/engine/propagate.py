@@ -1,8 +1,8 @@
 """What a task run's end means for others: edges, trigger rules, mapped scopes.
 
-Every task run that became terminal is put on `run.settled`; `settle` works that queue off, without recursion, so a chain of any length
-is decided in one step. A scope expands when all of its sources are known: its stand-ins are replaced by one task run an element, and the
-gates below count that many edges instead of one.
+Every task run that became terminal is put on `run.settled`; `settle` works that queue off, without recursion, so a
+chain of any length is decided in one step. A scope expands when all of its sources are known: its stand-ins are
+replaced by one task run an element, and the gates below count that many edges instead of one.
 """
 
 import heapq
@@ -117,7 +117,7 @@ def _chosen(run: Run, branch: tuple[str, ...], down: NodePlan) -> bool:
     return False
 
 
-def _count(gate: Gate, edge: EdgePlan, state: EdgeState) -> bool:
+def _count(gate: Gate[TaskRun], edge: EdgePlan, state: EdgeState) -> bool:
     """Count an edge; returns whether the task runs at the gate have to look again."""
     if edge.guard:
         gate.guard_done += 1
@@ -130,7 +130,7 @@ def _count(gate: Gate, edge: EdgePlan, state: EdgeState) -> bool:
     return first or gate.done == gate.total or len(gate.members) <= 1
 
 
-def _count_state(gate: Gate, state: EdgeState) -> bool:
+def _count_state(gate: Gate[TaskRun], state: EdgeState) -> bool:
     """Count a state; returns whether it is the first of its kind."""
     gate.done += 1
     if state is EdgeState.SATISFIED:
@@ -183,7 +183,7 @@ def evaluate(run: Run, task: TaskRun, now: float) -> None:
         return
     gate = gates[0]
     if len(gates) > 1:
-        gate = Gate()
+        gate = Gate[TaskRun]()
         for part in gates:
             gate.add(part)
     said = answer(task.node.spec.trigger_rule, gate)
@@ -195,7 +195,7 @@ def evaluate(run: Run, task: TaskRun, now: float) -> None:
         resolve(run, task, said, _reason(gate, said), now)
 
 
-def _reason(gate: Gate, said: TaskState) -> str:
+def _reason(gate: Gate[TaskRun], said: TaskState) -> str:
     if gate.not_chosen:
         return "not chosen by its branch"
     if gate.guard_failed or gate.guard_skipped:
@@ -247,19 +247,13 @@ def try_expand(run: Run, scope: ScopePlan, prefix: MapPath, now: float) -> None:
     """Expand a scope below `prefix` if all of its sources are known, or end its stand-ins if one never will be."""
     if prefix not in run.awaiting.get(scope.key, ()) or run.state is RunState.CANCELLING:
         return
-    sizes: list[tuple[MapElement, ...]] = []
-    waits = False
-    for number in range(len(scope.spec.sources)):
-        said = _source(run, scope, number, prefix)
-        if said is None:
-            waits = True
-        elif isinstance(said, tuple):
-            sizes.append(said)
-        else:
-            state, reason = said.state, said.reason
-            _end_scope(run, scope, prefix, state, reason, now)
+    answers = [_source(run, scope, number, prefix) for number in range(len(scope.spec.sources))]
+    for said in answers:
+        if isinstance(said, _NoSource):
+            _end_scope(run, scope, prefix, said.state, said.reason, now)
             return
-    if waits:
+    sizes = [said for said in answers if isinstance(said, tuple)]
+    if len(sizes) < len(answers):
         return
     elements = _combine(scope, sizes)
     if isinstance(elements, str):
@@ -268,17 +262,26 @@ def try_expand(run: Run, scope: ScopePlan, prefix: MapPath, now: float) -> None:
         _end_scope(run, scope, prefix, TaskState.SKIPPED, "mapped over nothing", now)
     else:
         expand(run, scope, prefix, elements)
-        keys = tuple(str(e) for e in elements) if isinstance(elements[0], str) else None
-        run.scopes_out.append(
-            ScopeRow(scope=scope.key, path=prefix, generation=0, length=len(elements), keys=keys)
-        )
-        run.events.append(ScopeExpanded(scope=scope.key, path=prefix, length=len(elements), keys=keys))
-        for node in scope.nodes:
-            for element in elements:
-                evaluate(run, run.index[node.key, (*prefix, element)], now)
-        for inner in scope.inner:
-            for element in elements:
-                try_expand(run, inner, (*prefix, element), now)
+        _record_expansion(run, scope, prefix, elements)
+        _ask_elements(run, scope, prefix, elements, now)
+
+
+def _record_expansion(run: Run, scope: ScopePlan, prefix: MapPath, elements: tuple[MapElement, ...]) -> None:
+    keys = tuple(str(e) for e in elements) if isinstance(elements[0], str) else None
+    run.scopes_out.append(ScopeRow(scope=scope.key, path=prefix, generation=0, length=len(elements), keys=keys))
+    run.events.append(ScopeExpanded(scope=scope.key, path=prefix, length=len(elements), keys=keys))
+
+
+def _ask_elements(
+    run: Run, scope: ScopePlan, prefix: MapPath, elements: tuple[MapElement, ...], now: float
+) -> None:
+    """Ask the task runs that an expansion has made, and the scopes in it."""
+    for node in scope.nodes:
+        for element in elements:
+            evaluate(run, run.index[node.key, (*prefix, element)], now)
+    for inner in scope.inner:
+        for element in elements:
+            try_expand(run, inner, (*prefix, element), now)
 
 
 class _NoSource:
@@ -307,27 +310,34 @@ def _source(run: Run, scope: ScopePlan, number: int, prefix: MapPath) -> tuple[M
         return _named(length)
     node = run.plan.nodes[source.task]
     feed = next(f for f in node.feeds if f.scope is scope and f.source == number)
-    gate = run.feed_gate(feed, prefix[: feed.common])
-    if node.depth > feed.common:  # the scope of a mapped source is left: its successes, in order
-        if gate.done < gate.total:
-            return None
-        if gate.success == 0 and gate.failed + gate.upstream_failed:
-            return _NoSource(TaskState.UPSTREAM_FAILED, f"nothing to map over: {source.task!r} failed")
-        return tuple(range(gate.success))
+    if node.depth > feed.common:
+        return _left_scope(run.feed_gate(feed, prefix[: feed.common]), source.task)
     task = run.index.get((node.key, prefix[: node.depth]))
-    if task is None or not task.terminal:
+    return _of_task(task, source.output) if task is not None and task.terminal else None
+
+
+def _left_scope(gate: Gate[TaskRun], source: str) -> tuple[MapElement, ...] | _NoSource | None:
+    """The scope of a mapped source is left: its successes, in order."""
+    if gate.done < gate.total:
         return None
+    if gate.success == 0 and gate.failed + gate.upstream_failed:
+        return _NoSource(TaskState.UPSTREAM_FAILED, f"nothing to map over: {source!r} failed")
+    return tuple(range(gate.success))
+
+
+def _of_task(task: TaskRun, output: str) -> tuple[MapElement, ...] | _NoSource:
+    """What a finished task run has to map over."""
     if task.state is not TaskState.SUCCESS:
         skipped = task.state in (TaskState.SKIPPED, TaskState.REMOVED)
         state = TaskState.SKIPPED if skipped else TaskState.UPSTREAM_FAILED
-        return _NoSource(state, f"nothing to map over: {source.task!r} is {task.state.value}")
-    length = task.control.lengths.get(source.output) if task.control else None
-    if length is None:
-        emitted = task.control.emitted if task.control else None
-        if emitted is not None and source.output not in emitted:
-            return _NoSource(TaskState.SKIPPED, f"nothing to map over: {source.task!r} did not emit {source.output!r}")
-        return _NoSource(TaskState.FAILED, f"what {source.task!r} returned is not a list or a dict to map over")
-    return _named(length)
+        return _NoSource(state, f"nothing to map over: {task.key!r} is {task.state.value}")
+    length = task.control.lengths.get(output) if task.control else None
+    if length is not None:
+        return _named(length)
+    emitted = task.control.emitted if task.control else None
+    if emitted is not None and output not in emitted:
+        return _NoSource(TaskState.SKIPPED, f"nothing to map over: {task.key!r} did not emit {output!r}")
+    return _NoSource(TaskState.FAILED, f"what {task.key!r} returned is not a list or a dict to map over")
 
 
 def _combine(scope: ScopePlan, sizes: list[tuple[MapElement, ...]]) -> tuple[MapElement, ...] | str:

@@ -1,17 +1,17 @@
 """Trigger rules as a table over counts of edge states.
 
-Each rule looks at a `Gate` and says `None` (wait), `READY`, or the terminal state that the task takes without running. The
-meanings are Airflow's (core-concepts/dags, "Trigger Rules"); a rule answers as soon as the counts decide it.
+Each rule looks at a `Gate` and says `None` (wait), `READY`, or the terminal state that the task takes without
+running. The meanings are Airflow's (core-concepts/dags, "Trigger Rules"); a rule answers as soon as the counts decide
+it.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Generic, TypeVar
 
 from plait.model.policies import TriggerRule
 from plait.model.states import TaskState
 
-if TYPE_CHECKING:  # only a name for the type checker: run.py makes gates, gates point back
-    from plait.engine.run import TaskRun
+M = TypeVar("M")
 
 READY, SKIPPED, UPSTREAM_FAILED, REMOVED = (
     TaskState.READY,
@@ -22,7 +22,7 @@ READY, SKIPPED, UPSTREAM_FAILED, REMOVED = (
 Answer = TaskState | None
 
 
-class Gate:
+class Gate(Generic[M]):
     """Counts of the edges that come in at one depth and path prefix, and the task runs that look at them.
 
     `total` edges, of which `done` have a final state, split by state. Guards are counted apart: they must be satisfied
@@ -30,8 +30,8 @@ class Gate:
     """
 
     __slots__ = (
-        "done", "failed", "guard_done", "guard_failed", "guard_skipped", "guard_total", "members", "not_chosen", "removed",
-        "skipped", "success", "total", "upstream_failed",
+        "done", "failed", "guard_done", "guard_failed", "guard_skipped", "guard_total", "members", "not_chosen",
+        "removed", "skipped", "success", "total", "upstream_failed",
     )  # fmt: skip
 
     def __init__(self, total: int = 0, guard_total: int = 0) -> None:
@@ -39,9 +39,9 @@ class Gate:
         self.guard_total = guard_total
         self.done = self.success = self.failed = self.upstream_failed = self.skipped = self.removed = 0
         self.not_chosen = self.guard_done = self.guard_failed = self.guard_skipped = 0
-        self.members: list[TaskRun] = []
+        self.members: list[M] = []
 
-    def add(self, other: "Gate") -> None:
+    def add(self, other: "Gate[M]") -> None:
         """Add another gate's counts to this one's."""
         for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -50,7 +50,7 @@ class Gate:
 _COUNTS = tuple(name for name in Gate.__slots__ if name != "members")
 
 
-def _all_success(c: Gate) -> Answer:
+def _all_success(c: Gate[Any]) -> Answer:
     if c.failed or c.upstream_failed:
         return UPSTREAM_FAILED
     if c.skipped:
@@ -60,17 +60,17 @@ def _all_success(c: Gate) -> Answer:
     return REMOVED if c.removed and not c.success else READY
 
 
-def _all_failed(c: Gate) -> Answer:
+def _all_failed(c: Gate[Any]) -> Answer:
     if c.success or c.skipped:
         return SKIPPED
     return READY if c.done == c.total else None
 
 
-def _all_done(c: Gate) -> Answer:
+def _all_done(c: Gate[Any]) -> Answer:
     return READY if c.done == c.total else None
 
 
-def _all_done_min_one_success(c: Gate) -> Answer:
+def _all_done_min_one_success(c: Gate[Any]) -> Answer:
     if c.done < c.total:
         return None
     if c.success:
@@ -78,7 +78,7 @@ def _all_done_min_one_success(c: Gate) -> Answer:
     return UPSTREAM_FAILED if c.failed or c.upstream_failed else SKIPPED
 
 
-def _all_done_setup_success(c: Gate) -> Answer:
+def _all_done_setup_success(c: Gate[Any]) -> Answer:
     # The setups of a teardown come in as guards: one of them that succeeded is enough, once all is done.
     if c.done < c.total or c.guard_done < c.guard_total:
         return None
@@ -89,13 +89,13 @@ def _all_done_setup_success(c: Gate) -> Answer:
     return READY
 
 
-def _all_skipped(c: Gate) -> Answer:
+def _all_skipped(c: Gate[Any]) -> Answer:
     if c.success or c.failed or c.upstream_failed:
         return SKIPPED
     return READY if c.done == c.total else None
 
 
-def _one_success(c: Gate) -> Answer:
+def _one_success(c: Gate[Any]) -> Answer:
     if c.success:
         return READY
     if c.done < c.total:
@@ -103,25 +103,25 @@ def _one_success(c: Gate) -> Answer:
     return SKIPPED if c.done == c.skipped else UPSTREAM_FAILED
 
 
-def _one_failed(c: Gate) -> Answer:
+def _one_failed(c: Gate[Any]) -> Answer:
     if c.failed or c.upstream_failed:
         return READY
     return SKIPPED if c.done == c.total else None
 
 
-def _one_done(c: Gate) -> Answer:
+def _one_done(c: Gate[Any]) -> Answer:
     if c.success or c.failed:
         return READY
     return SKIPPED if c.done == c.total else None
 
 
-def _none_failed(c: Gate) -> Answer:
+def _none_failed(c: Gate[Any]) -> Answer:
     if c.failed or c.upstream_failed:
         return UPSTREAM_FAILED
     return READY if c.done == c.total else None
 
 
-def _none_failed_min_one_success(c: Gate) -> Answer:
+def _none_failed_min_one_success(c: Gate[Any]) -> Answer:
     if c.failed or c.upstream_failed:
         return UPSTREAM_FAILED
     if c.done < c.total:
@@ -129,13 +129,13 @@ def _none_failed_min_one_success(c: Gate) -> Answer:
     return READY if c.success else SKIPPED
 
 
-def _none_skipped(c: Gate) -> Answer:
+def _none_skipped(c: Gate[Any]) -> Answer:
     if c.skipped:
         return SKIPPED
     return READY if c.done == c.total else None
 
 
-def _any_input(c: Gate) -> Answer:
+def _any_input(c: Gate[Any]) -> Answer:
     if c.failed or c.upstream_failed:
         return UPSTREAM_FAILED
     if c.done < c.total:
@@ -143,11 +143,11 @@ def _any_input(c: Gate) -> Answer:
     return SKIPPED if c.skipped == c.total else READY
 
 
-def _always(_: Gate) -> Answer:
+def _always(_: Gate[Any]) -> Answer:
     return READY
 
 
-RULES: dict[TriggerRule, Callable[[Gate], Answer]] = {
+RULES: dict[TriggerRule, Callable[[Gate[Any]], Answer]] = {
     TriggerRule.ALL_SUCCESS: _all_success,
     TriggerRule.ALL_FAILED: _all_failed,
     TriggerRule.ALL_DONE: _all_done,
@@ -165,7 +165,7 @@ RULES: dict[TriggerRule, Callable[[Gate], Answer]] = {
 }
 
 
-def answer(rule: TriggerRule, gate: Gate) -> Answer:
+def answer(rule: TriggerRule, gate: Gate[Any]) -> Answer:
     """What the counts mean for a task with this rule. Not chosen and failed guards come before the rule."""
     if gate.not_chosen:
         return SKIPPED

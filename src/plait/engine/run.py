@@ -1,10 +1,13 @@
 """The Run aggregate: one run's task runs, gates and counters, changed only by the engine, in O(degree) per stimulus.
 
-What a decision produced lies in four lists that the shell takes after each step: `events` (to record), `touched` (task runs
-whose rows changed), `attempts` and `scopes_out` (rows to add), `commands` (to carry out once all that is committed).
+What a decision produced lies in four lists that the shell takes after each step: `events` (to record), `touched`
+(task runs whose rows changed), `attempts` and `scopes_out` (rows to add), `commands` (to carry out once all that is
+committed).
 
 Priorities: `ready` is one heap per executor name; `dispatch` (decide.py) pops from it as long as the executor has room.
 """
+
+from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
@@ -38,10 +41,11 @@ class TaskRun:
     execution. `unexpanded` marks the stand-in of a mapped node whose scope has no elements yet."""
 
     __slots__ = (
-        "allow_failure", "attempt", "blocked", "cached", "child", "control", "current", "dependents", "error", "executions",
-        "finished_at", "first_started_at", "gates", "generation", "granted", "log", "lost", "name", "no", "node", "outputs",
-        "parent", "parent_attempt", "path", "persisted", "reason", "replaying", "resume", "rolled_back", "staged", "started_at", "state",
-        "story", "token", "touched", "unexpanded", "unstored", "upstream", "wait_until", "watching",
+        "allow_failure", "attempt", "blocked", "cached", "child", "control", "current", "dependents", "error",
+        "executions", "finished_at", "first_started_at", "gates", "generation", "granted", "log", "lost",
+        "name", "no", "node", "outputs", "parent", "parent_attempt", "path", "persisted", "reason",
+        "replaying", "resume", "rolled_back", "staged", "started_at", "state", "story", "token", "touched",
+        "unexpanded", "unstored", "upstream", "wait_until", "watching",
     )  # fmt: skip
 
     def __init__(self, no: TaskNo, node: NodePlan, path: MapPath, generation: int = 0):
@@ -53,7 +57,7 @@ class TaskRun:
         self.attempt = 0
         self.token = Token(0)
         self.executions = 0
-        self.gates: tuple[Gate, ...] = ()
+        self.gates: tuple[Gate[TaskRun], ...] = ()
         self.unexpanded = len(path) < node.depth
         self.story: tuple[str, ...] = ()
         self.control: Control | None = None
@@ -114,7 +118,7 @@ class Run:
         self.index: dict[tuple[str, MapPath], TaskRun] = {}
         self.children: dict[tuple[TaskNo, str], TaskRun] = {}
         self.child_nodes: dict[str, NodePlan] = {}
-        self.gates: dict[tuple[int, int, MapPath], Gate] = {}
+        self.gates: dict[tuple[int, int, MapPath], Gate[TaskRun]] = {}
         self.expanded: dict[tuple[str, MapPath], tuple[MapElement, ...]] = {}
         self.awaiting: dict[str, set[MapPath]] = {}
         self.transactions: dict[str, list[TaskNo]] = {}
@@ -163,7 +167,7 @@ class Run:
         if task.state not in TERMINAL:
             self.open -= 1
 
-    def gate(self, node: NodePlan, depth: int, prefix: MapPath) -> Gate:
+    def gate(self, node: NodePlan, depth: int, prefix: MapPath) -> Gate[TaskRun]:
         """The gate of a node's edges of one depth at one path prefix; made with all of these edges pending."""
         key = (node.index, depth, prefix)
         gate = self.gates.get(key)
@@ -171,7 +175,7 @@ class Run:
             gate = self.gates[key] = Gate(*node.gate_sizes[depth])
         return gate
 
-    def feed_gate(self, feed: FeedPlan, prefix: MapPath) -> Gate:
+    def feed_gate(self, feed: FeedPlan, prefix: MapPath) -> Gate[TaskRun]:
         """The gate that counts the instances of a map source below one path prefix."""
         key = (feed.index, feed.common, prefix)
         gate = self.gates.get(key)

@@ -1,4 +1,5 @@
-"""A run's owner died, or another process goes on with it: nothing recorded is lost, what was in flight is offered again."""
+"""A run's owner died, or another process goes on with it: nothing recorded is lost, what was in flight is offered
+again."""
 
 from plait.engine.build import rewire_children, wake
 from plait.engine.ending import set_state

@@ -1,7 +1,7 @@
 """Waits across runs, as one mechanism: a predicate over states of subjects, indexed by subject.
 
-A subject is a tuple of texts: `("run", run id)`, `("task", run id, key, path)`, `("asset", key)`, `("workflow", name)`. Whoever changes a
-subject tells the index; it says which watches came true, or can no longer come true.
+A subject is a tuple of texts: `("run", run id)`, `("task", run id, key, path)`, `("asset", key)`, `("workflow",
+name)`. Whoever changes a subject tells the index; it says which watches came true, or can no longer come true.
 """
 
 from collections.abc import Hashable

@@ -1,1 +1,2 @@
-"""Values that everything else speaks in: ids, graphs, states, stimuli, events, commands, rows, policies, errors. No IO."""
+"""Values that everything else speaks in: ids, graphs, states, stimuli, events, commands, rows, policies, errors. No
+IO."""

@@ -7,11 +7,12 @@
       ├─ edges: Edge (data or order)                   who waits for whom
       └─ params, triggers, policies, outcome rule
 
-A *mapped scope* is a mapped group or a mapped task; scopes nest. A task run is (node, map path, generation). An edge inside a
-common scope joins equal paths; an edge that leaves a scope aggregates all of its instances.
+A *mapped scope* is a mapped group or a mapped task; scopes nest. A task run is (node, map path, generation). An edge
+inside a common scope joins equal paths; an edge that leaves a scope aggregates all of its instances.
 
-Literals that are not plain data stay in code: the binding holds `InCode` with their path, and the worker, which loads the
-same code, has the object. So a graph holds no address, no repr and no resolved date, and its hash means its structure.
+Literals that are not plain data stay in code: the binding holds `InCode` with their path, and the worker, which loads
+the same code, has the object. So a graph holds no address, no repr and no resolved date, and its hash means its
+structure.
 """
 
 import hashlib
@@ -213,11 +214,11 @@ class HookSpec(Value):
 class TaskSpec(Value):
     """A node: how to call it, with what, and under which policies.
 
-    `runner` names who calls it in the worker: `python`, `flow` (a body that adds children), `run` (another workflow as
-    a run of its own), `noop`, or a dialect's. `timeout` is seconds of one attempt (for `rescheduled` waits: from the first
-    poke, `wait_timeout`). `priority`: higher starts first. `max_active`: live instances per run. `teardown_of`: the
-    setups that this task tears down; `counts`: whether its state counts for the run's outcome. `executor`: the name of
-    the executor, or none for the run's.
+    `runner` names who calls it in the worker: `python`, `flow` (a body that adds children), `run` (another workflow
+    as a run of its own), `noop`, or a dialect's. `timeout` is seconds of one attempt (for `rescheduled` waits: from
+    the first poke, `wait_timeout`). `priority`: higher starts first. `max_active`: live instances per run.
+    `teardown_of`: the setups that this task tears down; `counts`: whether its state counts for the run's outcome.
+    `executor`: the name of the executor, or none for the run's.
     """
 
     key: str

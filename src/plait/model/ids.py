@@ -16,7 +16,8 @@ TaskNo = NewType("TaskNo", int)
 """Numbers a task run within its run, from 0, in the order in which the engine made them."""
 
 Token = NewType("Token", int)
-"""Fences one execution within its run: the lease's epoch in the high bits, a counter in the low 32. Greater is newer."""
+"""Fences one execution within its run: the lease's epoch in the high bits, a counter in the low 32. Greater is
+newer."""
 
 MapElement = int | str
 """One step of a map path: an index of a list or a key of a mapping."""

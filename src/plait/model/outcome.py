@@ -90,14 +90,14 @@ class AssetEvent(Value):
 class Outcome(Value):
     """What one execution came to.
 
-    `emitted`: the outputs that were emitted; none means all required ones. `lengths`: of each output that a scope maps
-    over, its length or its keys. `branch`: the keys of the directly downstream tasks (or groups) that were chosen; none means no
-    branching. `short_circuit`: skip what is downstream: `direct` leaves trigger rules in force further down, `all`
-    skips every task below whatever its rule. `retry` and `retry_delay` (seconds): the worker's say on the retry
-    policy. `until`: epoch seconds, when a rescheduled wait looks again. `trigger`: what a deferred execution waits
-    for; `timeout` seconds bounds that wait or a pause. `schema`: the JSON Schema of the input a pause asks for.
-    `cached`: the result was found in the cache; `persisted`: it is kept beyond the run; `unstored`: it could not be stored,
-    so a replay runs the task again. Times are epoch seconds.
+    `emitted`: the outputs that were emitted; none means all required ones. `lengths`: of each output that a scope
+    maps over, its length or its keys. `branch`: the keys of the directly downstream tasks (or groups) that were
+    chosen; none means no branching. `short_circuit`: skip what is downstream: `direct` leaves trigger rules in force
+    further down, `all` skips every task below whatever its rule. `retry` and `retry_delay` (seconds): the worker's
+    say on the retry policy. `until`: epoch seconds, when a rescheduled wait looks again. `trigger`: what a deferred
+    execution waits for; `timeout` seconds bounds that wait or a pause. `schema`: the JSON Schema of the input a pause
+    asks for. `cached`: the result was found in the cache; `persisted`: it is kept beyond the run; `unstored`: it
+    could not be stored, so a replay runs the task again. Times are epoch seconds.
     """
 
     verdict: Verdict = Verdict.SUCCESS

@@ -38,8 +38,8 @@ class TaskRow(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One task run, written when it is first dispatched or resolved, and again when that changes.
 
     `control` is what the engine needs of the outcome (emitted, lengths, branch), `outputs` the stored results by
-    name, `error` the encoded ErrorInfo; both are none where nothing changes. `child` is the replay key of a flow's child,
-    `spec` its encoded node.
+    name, `error` the encoded ErrorInfo; both are none where nothing changes. `child` is the replay key of a flow's
+    child, `spec` its encoded node.
     """
 
     no: TaskNo

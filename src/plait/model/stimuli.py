@@ -17,7 +17,8 @@ class Said(Value, tag=True):
 
 
 class RunAdmitted(Said):
-    """The run may start: nothing holds it back (max active runs, a paused workflow). `lengths`: of mapped parameters."""
+    """The run may start: nothing holds it back (max active runs, a paused workflow). `lengths`: of mapped
+    parameters."""
 
     lengths: dict[str, int | list[str]] = {}
 

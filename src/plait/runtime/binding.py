@@ -1,4 +1,5 @@
-"""Which stored values an execution gets: its node's bindings, resolved to references. The worker turns them into arguments."""
+"""Which stored values an execution gets: its node's bindings, resolved to references. The worker turns them into
+arguments."""
 
 from collections.abc import Iterable, Iterator, Mapping
 

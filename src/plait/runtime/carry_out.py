@@ -1,9 +1,7 @@
 """Carrying out commands, after their events were committed: submit, cancel, timers, slots, watches, sub-runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from plait.engine.run import TaskRun
 from plait.model import commands as c
@@ -14,10 +12,8 @@ from plait.model.stimuli import CancelRequested, ExecutionFinished, WatchFired
 from plait.model.wire import Execution
 from plait.runtime.binding import upstream_of
 from plait.runtime.hosted import Hosted
+from plait.runtime.shell import Shell
 from plait.runtime.watching import Watching
-
-if TYPE_CHECKING:  # the scheduler owns its carrier; the carrier calls back
-    from plait.runtime.scheduler import Scheduler
 
 SubRun = Callable[[Hosted, TaskRun, Token], None]
 
@@ -25,7 +21,7 @@ SubRun = Callable[[Hosted, TaskRun, Token], None]
 class CommandCarrier:
     """Carries out what a scheduler's runs want done."""
 
-    def __init__(self, scheduler: Scheduler):
+    def __init__(self, scheduler: Shell):
         self._scheduler = scheduler
         self._submissions: dict[str, list[Execution]] = {}
         self.watching = Watching(scheduler)
@@ -54,7 +50,12 @@ class CommandCarrier:
     def carry_out(self, batch: Sequence[tuple[Hosted, c.Command]]) -> None:
         """Carry out these commands in order; executions go to their executors in one call each."""
         for hosted, command in batch:
-            self._handlers[type(command)](hosted, command)
+            if hosted.error is not None:
+                continue
+            try:
+                self._handlers[type(command)](hosted, command)
+            except Exception as error:  # noqa: BLE001  one command that cannot be carried out fails its run alone
+                self._scheduler.fail([hosted], error)
         submissions, self._submissions = self._submissions, {}
         for name, executions in submissions.items():
             self._scheduler.executors[name].submit(executions)
@@ -162,12 +163,10 @@ class CommandCarrier:
             return
         try:
             self.start_sub_run(hosted, task, command.token)
-        except Exception as error:  # the workflow is unknown, a parameter wrong: the task fails, the run decides
+        except Exception as error:  # noqa: BLE001  the workflow is unknown, a parameter wrong: the task fails, the run decides
             info = ErrorInfo(type=type(error).__name__, message=str(error))
             outcome = Outcome(verdict=Verdict.FAILED, error=info, retry=RetryVerdict.NEVER)
-            self._scheduler.post(
-                hosted.run.run_id, ExecutionFinished(no=task.no, token=command.token, outcome=outcome)
-            )
+            self._scheduler.post(hosted.run.run_id, ExecutionFinished(no=task.no, token=command.token, outcome=outcome))
 
     def slots_granted(self, run_id: RunId, no: TaskNo) -> None:
         """A task run got its slots: tell a body that waits for them."""

@@ -1,17 +1,16 @@
-"""This process as an owner of runs: its lease, kept alive by a thread of its own, and what others leave in the inbox (C6).
+"""This process as an owner of runs: its lease, kept alive by a thread of its own, and what others leave in the inbox
+(C6).
 
-An owner whose process is gone (same host) or whose lease has run out is swept by whoever sees it: its session-owned runs are marked
-crashed and can be resumed, its slots are free. An owner that finds itself swept stops: its epoch is no longer the runs'.
+An owner whose process is gone (same host) or whose lease has run out is swept by whoever sees it: its session-owned
+runs are marked crashed and can be resumed, its slots are free. An owner that finds itself swept stops: its epoch is
+no longer the runs'.
 """
-
-from __future__ import annotations
 
 import logging
 import os
 import socket
 import threading
 import uuid
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,9 +18,7 @@ from plait.model.errors import StoreError
 from plait.model.rows import OwnerRow
 from plait.model.stimuli import Stimulus
 from plait.ports import Clock, EventBus, RunStore
-
-if TYPE_CHECKING:
-    from plait.runtime.scheduler import Scheduler
+from plait.runtime.scheduler import Scheduler
 
 LEASE_SECONDS = 20.0
 RENEW_SECONDS = 5.0
@@ -110,7 +107,8 @@ def sweep_dead(store: RunStore, now: float) -> list[str]:
     dead = [
         row.owner
         for row in store.owners()
-        if (row.host == here and not _alive(row.pid)) or (row.lease_until < now and row.host != here)
+        if (row.host == here and not _alive(row.pid))
+        or (row.lease_until < now and row.host != here)
         or row.lease_until < now - LEASE_SECONDS
     ]
     if not dead:

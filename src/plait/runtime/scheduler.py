@@ -1,13 +1,15 @@
-"""The scheduler shell: stimuli in, one durable transaction, then the commands. The one shell for sessions, services and simulation.
+"""The scheduler shell: stimuli in, one durable transaction, then the commands. The one shell for sessions, services
+and simulation.
 
-Theory of operation. Whoever has something to say appends to the inbox (`post`) and calls `pump`. Whoever gets the lock works the
-inbox off: decide each stimulus, fire due timers, grant slots, dispatch, write everything in ONE transaction (C1, C2), carry out the
-commands, wake who waits. Whoever does not get the lock goes away: the holder looks at the inbox again after it has let go, so
-nothing is left lying. So an executor's IO thread, a flow's calling thread and the timer thread all are the scheduler, one at a
-time; there is no hop to a loop's thread, and while one commits, the others' stimuli gather into the next transaction.
+Theory of operation. Whoever has something to say appends to the inbox (`post`) and calls `pump`. Whoever gets the
+lock works the inbox off: decide each stimulus, fire due timers, grant slots, dispatch, write everything in ONE
+transaction (C1, C2), carry out the commands, wake who waits. Whoever does not get the lock goes away: the holder
+looks at the inbox again after it has let go, so nothing is left lying. So an executor's IO thread, a flow's calling
+thread and the timer thread all are the scheduler, one at a time; there is no hop to a loop's thread, and while one
+commits, the others' stimuli gather into the next transaction.
 
-A decision that raises fails its run alone: the aggregate is dropped, the run can be resumed from its rows (F16). A commit
-that fails drops what it touched, in the same way.
+A decision that raises fails its run alone: the aggregate is dropped, the run can be resumed from its rows (F16). A
+commit that fails drops what it touched, in the same way.
 """
 
 import logging
@@ -181,7 +183,7 @@ class Scheduler:
             raise UsageError(f"there is no run {run_id}")
         if graph is not None and graph.hash() != snapshot.run.graph_hash:
             raise UsageError(
-                f"the definition of {graph.name!r} has changed since run {run_id} began: other tasks, edges or policies",
+                f"the definition of {graph.name!r} has changed since run {run_id}: other tasks, edges or policies",
                 right="start a new run, or put the definition back (the bodies of its tasks may change)",
             )
         graph = graph or self.store.load_graph(snapshot.run.graph_hash)
@@ -324,7 +326,7 @@ class Scheduler:
             decide(hosted.run, stimulus, now)
         except UsageError as error:
             log.warning("run %s: %s", hosted.run.run_id, error)
-        except Exception as error:  # one bad run must not stop the others: it fails alone, and can be resumed
+        except Exception as error:  # noqa: BLE001  one bad run must not stop the others: it fails alone, and can be resumed
             self.fail([hosted], error)
             return
         self._dirty[hosted.run.run_id] = hosted
@@ -346,7 +348,7 @@ class Scheduler:
                 if any(hosted.run.has_output() for hosted in touched.values()):
                     with self.store.transaction() as tx:
                         self._write(tx.write, touched, None, decisions, batches, now)
-        except Exception as error:  # nothing was written: these runs go back to their rows
+        except Exception as error:  # noqa: BLE001  nothing was written: these runs go back to their rows
             self.fail(touched.values(), error)
             return False
         for hosted, decision in decisions:

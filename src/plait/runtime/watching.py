@@ -1,9 +1,6 @@
 """Waits of task runs for something outside of their run, resolved against the store and kept in the engine's index."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from plait.engine.decide import Decision
 from plait.engine.watches import Subject, Watch, WatchIndex
@@ -13,15 +10,13 @@ from plait.model.ids import MapPath, RunId
 from plait.model.rows import RunRow
 from plait.model.stimuli import WatchFired
 from plait.runtime.hosted import Hosted
-
-if TYPE_CHECKING:
-    from plait.runtime.scheduler import Scheduler
+from plait.runtime.shell import Shell
 
 
 class Watching:
     """The open watches of a scheduler's runs. What other processes change is looked at again by `recheck`."""
 
-    def __init__(self, scheduler: Scheduler):
+    def __init__(self, scheduler: Shell):
         self._scheduler = scheduler
         self._index = WatchIndex()
 

@@ -1,0 +1,31 @@
+"""What the parts of a scheduler need of it: the seam that keeps them from knowing each other."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from plait.engine.limits import LimitBook
+from plait.model.ids import RunId
+from plait.model.stimuli import Stimulus
+from plait.ports import Executor, RunStore
+from plait.runtime.hosted import Hosted
+from plait.runtime.timers import Timers
+
+
+class Shell(Protocol):
+    """The scheduler as those who carry out its commands see it."""
+
+    store: RunStore
+    executors: dict[str, Executor]
+    default_executor: str
+    limits: LimitBook
+    timers: Timers
+    runs: dict[RunId, Hosted]
+    wake: Callable[[], None]
+
+    def post(self, run_id: RunId, stimulus: Stimulus, ticket: Callable[[], None] | None = None) -> None:
+        """Say something to a run."""
+        ...
+
+    def fail(self, hosted: Iterable[Hosted], error: BaseException) -> None:
+        """These runs cannot go on in this process."""
+        ...
