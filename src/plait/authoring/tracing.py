@@ -192,9 +192,9 @@ class Tracer:
     # --- groups -------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def group(self, name: str, mapping: MapSpec | None = None) -> Iterator[str]:
+    def group(self, name: str, mapping: MapSpec | None = None, key: str | None = None) -> Iterator[str]:
         """Tasks called inside lie in this group."""
-        key = self._free_key(name)
+        key = key or self._free_key(name)
         self.groups[key] = GroupSpec(key=key, parent=self._group, title=name, mapping=mapping)
         before, self._group = self._group, key
         try:
@@ -219,7 +219,7 @@ class Tracer:
             else:
                 values[argument] = value.value if isinstance(value, Unmapped) else value
         before = set(self.nodes)
-        with self.group(name, MapSpec(sources=tuple(sources), how="zip")) as made:
+        with self.group(name, MapSpec(sources=tuple(sources), how="zip"), key) as made:
             result = fn(**values)
         self.live[made] = live
         for task in set(self.nodes) - before:

@@ -107,7 +107,8 @@ class Scheduler:
         self.lock = threading.RLock()
         self._inbox: deque[tuple[RunId, Stimulus, Ticket | None]] = deque()
         self._tickets: list[Ticket] = []
-        self._stepping = False
+        self._pumping = threading.Lock()
+        self._again = False
         self._plans: dict[str, Plan] = {}
         self._dirty: dict[RunId, Hosted] = {}
         self._hungry: dict[RunId, Hosted] = {}
@@ -271,19 +272,18 @@ class Scheduler:
     # --- the step -----------------------------------------------------------------------------------------------------
 
     def pump(self) -> None:
-        """Work off what there is, on this thread, unless another thread is at it."""
-        while self.lock.acquire(blocking=False):
+        """Work off what there is, on this thread, unless another thread is at it.
+
+        Whoever does not get in has appended before it tried, and whoever is in looks again after it has let go.
+        """
+        while self._pumping.acquire(blocking=False):
             try:
-                if self._stepping:  # called from within a step: it goes on until nothing is left
-                    return
-                self._stepping = True
-                try:
+                self._again = False
+                with self.lock:
                     self._step()
-                finally:
-                    self._stepping = False
             finally:
-                self.lock.release()
-            if not self._inbox:
+                self._pumping.release()
+            if not (self._inbox or self._dirty or self._again):
                 return
 
     def _step(self) -> None:
@@ -329,6 +329,9 @@ class Scheduler:
         except Exception as error:  # noqa: BLE001  one bad run must not stop the others: it fails alone, and can be resumed
             self.fail([hosted], error)
             return
+        except BaseException as error:  # an interrupt in the middle of a decision: the aggregate cannot be trusted
+            self.fail([hosted], error)
+            raise
         self._dirty[hosted.run.run_id] = hosted
 
     def _commit(self, now: float) -> bool:
@@ -351,6 +354,9 @@ class Scheduler:
         except Exception as error:  # noqa: BLE001  nothing was written: these runs go back to their rows
             self.fail(touched.values(), error)
             return False
+        except BaseException as error:  # likewise, in the middle of a commit
+            self.fail(touched.values(), error)
+            raise
         for hosted, decision in decisions:
             for command in decision.commands:
                 self._carrying.append((hosted, command))
@@ -418,6 +424,7 @@ class Scheduler:
         with self.lock:
             waits = self.limits.recheck()
         if waits:
+            self._again = True
             self.pump()
 
     def _slots(self, request: Request) -> list[SlotRow]:
