@@ -94,12 +94,19 @@ class LimitBook:
                 del self.lines[key]
 
     def impossible(self, uses: tuple[LimitUse, ...]) -> str | None:
-        """Why a request can never be granted: it asks for more than a limit has."""
+        """Why a request can never be granted: it asks for more than a limit has, or for a pool that nobody declared."""
         for use in uses:
             size = self.sizes.get(use.key)
+            kind, _, name = use.key.partition(":")
+            if size is None and kind == "pool":
+                return f"there is no pool {name!r}; declare it: pool({name!r}, slots=1)"
             if size is not None and use.slots > size:
-                return f"{use.slots} slots of {use.key!r} were asked for, which has {size}"
+                return f"{use.slots} slots of the {kind} {name!r} are asked for, which has {size}"
         return None
+
+    def bounded(self, uses: tuple[LimitUse, ...]) -> tuple[LimitUse, ...]:
+        """Those of the uses that a limit bounds; a tag without a limit is only a label."""
+        return tuple(use for use in uses if use.key in self.sizes)
 
     def _fits(self, request: Request) -> bool:
         for use in request.uses:

@@ -8,7 +8,7 @@ from plait.model import commands as c
 from plait.model.ids import RunId, TaskNo, Token
 from plait.model.outcome import ErrorInfo, Outcome, RetryVerdict, Verdict
 from plait.model.states import LIVE, RunState
-from plait.model.stimuli import CancelRequested, ExecutionFinished, WatchFired
+from plait.model.stimuli import CancelRequested, ExecutionFinished, SlotsGranted, WatchFired
 from plait.model.wire import Execution
 from plait.runtime.binding import upstream_of
 from plait.runtime.hosted import Hosted
@@ -142,7 +142,12 @@ class CommandCarrier:
         if said is not None and task is not None:
             self._scheduler.post(hosted.run.run_id, CancelRequested(reason=said, state=RunState.FAILED.value))
             return
-        self._scheduler.limits.request((hosted.run.run_id, command.no), command.uses, command.priority)
+        uses = self._scheduler.limits.bounded(command.uses)
+        if uses:
+            self._scheduler.limits.request((hosted.run.run_id, command.no), uses, command.priority)
+        else:
+            self._scheduler.post(hosted.run.run_id, SlotsGranted(no=command.no))
+            self.slots_granted(hosted.run.run_id, command.no)
 
     def _release_slots(self, hosted: Hosted, command: c.ReleaseSlots) -> None:
         self._scheduler.limits.release((hosted.run.run_id, command.no))

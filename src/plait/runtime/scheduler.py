@@ -122,6 +122,7 @@ class Scheduler:
         graph = request.graph
         graph_hash = graph.hash()
         plan = self.plan_of(graph_hash, graph)
+        self._check_limits(graph)
         now = self.clock.now()
         row = RunRow(
             run_id=request.run_id or self.ids.run_id(),
@@ -149,6 +150,13 @@ class Scheduler:
             self._admit(hosted, request.lengths)
         self.pump()
         return row.run_id
+
+    def _check_limits(self, graph: Graph) -> None:
+        """Raise UsageError when a task asks for slots that it can never get."""
+        for node in graph.nodes:
+            said = self.limits.impossible(node.limits)
+            if said is not None:
+                raise UsageError(f"task {node.key!r} of {graph.name!r} cannot start: {said}")
 
     def plan_of(self, graph_hash: str, graph: Graph) -> Plan:
         """The compiled graph, made once a version."""
@@ -413,10 +421,9 @@ class Scheduler:
     # --- limits -------------------------------------------------------------------------------------------------------
 
     def set_limits(self, rows: Iterable[LimitRow]) -> None:
-        """Declare limits and their sizes."""
-        rows = list(rows)
-        self.store.save_limits(rows)
-        for row in rows:
+        """Declare limits and their sizes; those that other processes declared count too."""
+        self.store.save_limits(list(rows))
+        for row in self.store.limits():
             self.limits.resize(row.key, row.slots)
 
     def recheck_limits(self) -> None:
