@@ -1,1 +1,2 @@
-"""The native API: task, flow, dag, asset and what goes with them. Lowers to `plait.model.graph`; runs nothing by itself."""
+"""The native API: task, flow, dag, asset and what goes with them. Lowers to `plait.model.graph`; runs nothing by
+itself."""

@@ -98,9 +98,10 @@ def asset(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function an asset: something that should exist and be fresh. Its parameters are the assets that it is made
     from, by name; one called `context` gets the context of the run instead.
 
-    `key`: its name, the function's if not given. `deps`: assets that must be there first, whose values it does not take.
-    `partitions`: the slices that it has a value for (`daily("2013-01-01")`). `group`, `kinds`, `owners`, `tags`: for people and selections.
-    `code_version`: what to change when its code gives other results. All options of `task` go as well (retries, pool, timeout ...).
+    `key`: its name, the function's if not given. `deps`: assets that must be there first, whose values it does not
+    take. `partitions`: the slices that it has a value for (`daily("2013-01-01")`). `group`, `kinds`, `owners`, `tags`:
+    for people and selections. `code_version`: what to change when its code gives other results. All options of `task`
+    go as well (retries, pool, timeout ...).
 
         @asset(partitions=daily("2013-01-01"))
         def flights(context) -> Table:

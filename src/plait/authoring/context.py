@@ -43,7 +43,10 @@ class Context:
         if self.partition is None:
             where, wrong = here()
             raise UsageError(
-                "this run has no partition", where=where, wrong=wrong, right="give it one: plait run ... --partition KEY"
+                "this run has no partition",
+                where=where,
+                wrong=wrong,
+                right="give it one: plait run ... --partition KEY",
             )
         return self.partition
 

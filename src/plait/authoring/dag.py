@@ -64,7 +64,9 @@ class WorkflowOptions:
         )
 
 
-def workflow_options(given: dict[str, Any], fn: Callable[..., Any], decorator: str, allowed: Sequence[str]) -> WorkflowOptions:
+def workflow_options(
+    given: dict[str, Any], fn: Callable[..., Any], decorator: str, allowed: Sequence[str]
+) -> WorkflowOptions:
     """Keywords as users write them. Unknown ones are told with the ones that exist."""
     given = dict(given)
     hooks = lower_hooks(given)
@@ -285,10 +287,11 @@ def dag(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function a dag: it is called once, its parameters stand for values of a later run, and each task called in
     it becomes a node. What it returns is the run's result.
 
-    `schedule`: `cron(...)`, `every(...)`, a cron expression or a timedelta. `catchup`: also start the runs that were missed.
-    `max_active_runs`: runs at once; one too many waits ("enqueue"), is cancelled ("skip") or replaces the oldest ("cancel"), as
-    `collision` says. `max_active_tasks`: tasks at once in one run. `timeout`: seconds of a whole run. `fail_fast`: the first
-    failure ends the run. `pause_after_failures`: pause the schedule after so many failed runs in a row.
+    `schedule`: `cron(...)`, `every(...)`, a cron expression or a timedelta. `catchup`: also start the runs that were
+    missed. `max_active_runs`: runs at once; one too many waits ("enqueue"), is cancelled ("skip") or replaces the
+    oldest ("cancel"), as `collision` says. `max_active_tasks`: tasks at once in one run. `timeout`: seconds of a whole
+    run. `fail_fast`: the first failure ends the run. `pause_after_failures`: pause the schedule after so many failed
+    runs in a row.
 
         @dag(schedule=cron("0 6 * * *", tz="America/New_York"), max_active_runs=1)
         def daily_flights(day: date = logical_date()):

@@ -25,12 +25,17 @@ from plait.model.policies import LimitUse, OutcomeRule
 P = ParamSpec("P")
 R = TypeVar("R")
 
-FLOW_OPTIONS = (*(name for name in DAG_OPTIONS if name not in ("max_active_tasks", "fail_fast")), "retries", "executor", "pool")
+FLOW_OPTIONS = (
+    *(name for name in DAG_OPTIONS if name not in ("max_active_tasks", "fail_fast")),
+    "retries",
+    "executor",
+    "pool",
+)
 
 
 class Flow(Generic[P, R]):
-    """A function whose body decides as it runs. Called in a script, a notebook or a test it runs at once on the embedded
-    engine and returns its value; called in another flow it is a part of that one's run."""
+    """A function whose body decides as it runs. Called in a script, a notebook or a test it runs at once on the
+    embedded engine and returns its value; called in another flow it is a part of that one's run."""
 
     kind = "flow"
 
@@ -169,9 +174,9 @@ def flow(
 def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function a flow: plain Python, whose calls of tasks are recorded as it runs.
 
-    A task called in the body runs at once and gives its value; `.submit` and `.map` run in the background, on `executor`: "threads"
-    (default), "processes" or "inline". `retries`: how often the body is run again when it raises; tasks that have succeeded are not run
-    again. The other options are those of `dag`.
+    A task called in the body runs at once and gives its value; `.submit` and `.map` run in the background, on
+    `executor`: "threads" (default), "processes" or "inline". `retries`: how often the body is run again when it raises;
+    tasks that have succeeded are not run again. The other options are those of `dag`.
 
         @flow
         def reload(first: date, last: date):
@@ -190,6 +195,8 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
                 wrong=f"executor={executor!r}",
                 right='executor="threads", "processes" or "inline"',
             )
-        return Flow(function, workflow, Retry(retries) if isinstance(retries, int) else retries, executor, options.get("pool"))
+        return Flow(
+            function, workflow, Retry(retries) if isinstance(retries, int) else retries, executor, options.get("pool")
+        )
 
     return make if fn is None else make(fn)

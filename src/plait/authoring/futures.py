@@ -32,8 +32,8 @@ class Future(Protocol[R_co]):
     def result(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> R_co:
         """Wait for the task run (at most `timeout` seconds, else TimeoutError) and return its value.
 
-        A failed one raises its own exception; with `raise_on_failure=False` that exception is returned instead. One that was
-        skipped, cancelled, or whose upstream failed raises Unfinished.
+        A failed one raises its own exception; with `raise_on_failure=False` that exception is returned instead. One
+        that was skipped, cancelled, or whose upstream failed raises Unfinished.
         """
         ...
 

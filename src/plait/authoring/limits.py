@@ -27,7 +27,10 @@ def _declare(key: str, slots: int) -> Limit:
     if isinstance(slots, bool) or not isinstance(slots, int) or slots < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # users are not always type-checked
         where, wrong = here()
         raise DefinitionError(
-            f"a limit has at least one slot, not {slots!r}", where=where, wrong=wrong, right='pool("warehouse", slots=1)'
+            f"a limit has at least one slot, not {slots!r}",
+            where=where,
+            wrong=wrong,
+            right='pool("warehouse", slots=1)',
         )
     made = Limit(key, slots)
     declared[key] = made
@@ -47,5 +50,7 @@ def limit(*, tag: str | None = None, key: str | None = None, slots: int) -> Limi
     """Declare a limit for all tasks with a tag (`tags=["db"]`), or for a key (`limits={"api": 1}`)."""
     if (tag is None) == (key is None):
         where, wrong = here()
-        raise DefinitionError("a limit is for a tag or for a key", where=where, wrong=wrong, right='limit(tag="db", slots=4)')
+        raise DefinitionError(
+            "a limit is for a tag or for a key", where=where, wrong=wrong, right='limit(tag="db", slots=4)'
+        )
     return _declare(f"tag:{tag}" if tag is not None else f"key:{key}", slots)

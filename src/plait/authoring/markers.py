@@ -1,4 +1,5 @@
-"""Stand-ins that a run fills: `logical_date()` and `partition_key()` as defaults of parameters, `unmapped` for mapping."""
+"""Stand-ins that a run fills: `logical_date()` and `partition_key()` as defaults of parameters, `unmapped` for
+mapping."""
 
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -16,8 +17,8 @@ class RunValue:
 def logical_date() -> Any:
     """As a parameter's default: the run's logical date, the point in time that the run is about.
 
-    A `date` parameter gets its date, a `datetime` parameter the aware point in time (UTC), text ISO 8601. It is set by `--date` or
-    by the schedule; a run that nobody gave a date gets the time of its creation.
+    A `date` parameter gets its date, a `datetime` parameter the aware point in time (UTC), text ISO 8601. It is set by
+    `--date` or by the schedule; a run that nobody gave a date gets the time of its creation.
 
         @dag(schedule=cron("0 6 * * *"))
         def daily(day: date = logical_date()): ...

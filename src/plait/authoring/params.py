@@ -1,4 +1,5 @@
-"""Parameters of workflows: from a function's signature to a JSON Schema, and from given values to valid ones (pydantic)."""
+"""Parameters of workflows: from a function's signature to a JSON Schema, and from given values to valid ones
+(pydantic)."""
 
 import inspect
 import typing
@@ -92,7 +93,9 @@ def validate(fn: Callable[..., Any], given: Mapping[str, Any], name: str) -> dic
     for key, value in given.items():
         if key not in signature.parameters:
             known = ", ".join(signature.parameters) or "none"
-            raise ParameterError(f"{name!r} has no parameter {key!r}", where=place_of(fn), right=f"its parameters: {known}")
+            raise ParameterError(
+                f"{name!r} has no parameter {key!r}", where=place_of(fn), right=f"its parameters: {known}"
+            )
         values[key] = _validate_one(key, value, hints.get(key, Any), name, fn)
     return values
 

@@ -36,7 +36,8 @@ class Partitions:
             begin = self._parse(key)
         except ValueError:
             raise ParameterError(
-                f"{key!r} is not a key of {self.kind} partitions", right=f"a key like {self._first():{FORMATS[self.kind]}}"
+                f"{key!r} is not a key of {self.kind} partitions",
+                right=f"a key like {self._first():{FORMATS[self.kind]}}",
             ) from None
         if self._floor(begin) != begin or begin < self._first():
             raise ParameterError(f"no {self.kind} partition begins at {key!r}; the first is {self.start!r}")

@@ -19,10 +19,11 @@ def seconds(value: Seconds) -> float:
 class Retry:
     """How a failed task is tried again.
 
-    `times`: retries after the first attempt. `delay`: seconds (or a timedelta) before each retry, a list of them (the last one repeats), or a
-    function of the attempt that failed (from 1), called in the worker. `factor`: each further delay is multiplied by it;
-    `cap`: the longest delay. `jitter`: "full" draws from 0 to the delay, "plus_minus" from 0 to twice the delay, a number stretches the
-    delay by up to that share. `when`: a function of the exception; false means do not retry.
+    `times`: retries after the first attempt. `delay`: seconds (or a timedelta) before each retry, a list of them (the
+    last one repeats), or a function of the attempt that failed (from 1), called in the worker. `factor`: each further
+    delay is multiplied by it; `cap`: the longest delay. `jitter`: "full" draws from 0 to the delay, "plus_minus" from 0
+    to twice the delay, a number stretches the delay by up to that share. `when`: a function of the exception; false
+    means do not retry.
 
         @task(retries=Retry(3, delay=60, factor=2, cap=3600))
         @task(retries=Retry(5, delay=[1, 10, 60], when=lambda error: isinstance(error, OSError)))
@@ -39,7 +40,9 @@ class Retry:
         if isinstance(self.times, bool) or not isinstance(self.times, int) or self.times < 0:  # pyright: ignore[reportUnnecessaryIsInstance]  # users are not always type-checked
             raise DefinitionError(f"retries are a whole number from 0, not {self.times!r}", right="Retry(3, delay=60)")
         if self.factor < 1:
-            raise DefinitionError(f"a retry factor is at least 1, not {self.factor!r}", right="Retry(3, delay=60, factor=2)")
+            raise DefinitionError(
+                f"a retry factor is at least 1, not {self.factor!r}", right="Retry(3, delay=60, factor=2)"
+            )
 
     @property
     def delay_function(self) -> Callable[[int], Seconds] | None:

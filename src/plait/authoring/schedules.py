@@ -76,7 +76,10 @@ def zone(name: str) -> ZoneInfo:
     except (ZoneInfoNotFoundError, ValueError, IsADirectoryError):
         where, wrong = here()
         raise DefinitionError(
-            f"{name!r} is not a time zone", where=where, wrong=wrong, right='tz="Europe/Berlin" (a name of the IANA list)'
+            f"{name!r} is not a time zone",
+            where=where,
+            wrong=wrong,
+            right='tz="Europe/Berlin" (a name of the IANA list)',
         ) from None
 
 

@@ -1,7 +1,8 @@
-"""What a call means where it stands: outside of everything, while a dag is traced, in a flow's body, while a file is loaded.
+"""What a call means where it stands: outside of everything, while a dag is traced, in a flow's body, while a file is
+loaded.
 
-A scope is set for the current context (contextvar), so threads and async tasks that a body starts are in it as well. Calls
-that go up (a flow called in a script) go through one port, `Engine`, which the package's face fills.
+A scope is set for the current context (contextvar), so threads and async tasks that a body starts are in it as well.
+Calls that go up (a flow called in a script) go through one port, `Engine`, which the package's face fills.
 """
 
 from collections.abc import Callable, Iterator

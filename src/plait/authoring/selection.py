@@ -1,9 +1,10 @@
-"""Selecting assets by an expression: names and globs, `group:`, `+` for what is above or below, `and`, `or`, `not`, brackets.
+"""Selecting assets by an expression: names and globs, `group:`, `+` for what is above or below, `and`, `or`, `not`,
+brackets.
 
     flights            +report            clean_flights+2            group:raw or load_*            * and not report
 
-Grammar: or := and ("or" | ",") and ...; and := not ("and" not) ...; not := "not" not | "(" or ")" | [n "+"] name ["+" n].
-A mistake is told with the character at which it stands.
+Grammar: or := and ("or" | ",") and ...; and := not ("and" not) ...; not := "not" not | "(" or ")" | [n "+"] name ["+"
+n]. A mistake is told with the character at which it stands.
 """
 
 import fnmatch
@@ -23,7 +24,9 @@ class _Parser:
         for key, above in upstream.items():
             for other in above:
                 self.downstream.setdefault(other, set()).add(key)
-        self.tokens = [(m.group().strip(), m.start() + len(m.group()) - len(m.group().lstrip())) for m in _TOKEN.finditer(text)]
+        self.tokens = [
+            (m.group().strip(), m.start() + len(m.group()) - len(m.group().lstrip())) for m in _TOKEN.finditer(text)
+        ]
         self.at = 0
 
     def parse(self) -> set[str]:
@@ -98,7 +101,9 @@ class _Parser:
         return found
 
     def wrong(self, wanted: str, position: int) -> UsageError:
-        return UsageError(f"the selection is not valid: {wanted} is missing here\n    {self.text}\n    {' ' * position}^")
+        return UsageError(
+            f"the selection is not valid: {wanted} is missing here\n    {self.text}\n    {' ' * position}^"
+        )
 
 
 def _walk(start: set[str], edges: Mapping[str, set[str]], depth: str) -> set[str]:

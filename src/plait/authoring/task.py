@@ -25,9 +25,9 @@ Hook = Callable[[dict[str, Any]], Any]
 class Cache:
     """When a task's recorded result is used instead of running it again.
 
-    The key is made of the input values and the task's source; `run=True` adds the run (nothing is shared between runs), `exclude` leaves
-    inputs out, `key` is a function of (task name, inputs) that returns the key itself, or None for no caching. `expires`: seconds
-    after which a result is not used any more. `refresh`: run, and replace what is cached.
+    The key is made of the input values and the task's source; `run=True` adds the run (nothing is shared between runs),
+    `exclude` leaves inputs out, `key` is a function of (task name, inputs) that returns the key itself, or None for no
+    caching. `expires`: seconds after which a result is not used any more. `refresh`: run, and replace what is cached.
     """
 
     inputs: bool = True
@@ -103,8 +103,9 @@ class Task(Generic[P, R]):
         return cast("Future[R]", self._inside("submit").submit(self, args, kwargs))
 
     def map(self, *args: Any, **kwargs: Any) -> FutureList[R]:
-        """Run the task once per element. Lists and dicts are mapped over side by side (zip; of equal length), everything
-        else, and what is marked `unmapped`, goes to every element as it is. A dict maps over its values, named by its keys."""
+        """Run the task once per element. Lists and dicts are mapped over side by side (zip; of equal length),
+        everything else, and what is marked `unmapped`, goes to every element as it is. A dict maps over its values,
+        named by its keys."""
         return cast("FutureList[R]", self._inside("map").map(self, args, kwargs, "zip"))
 
     def product(self, *args: Any, **kwargs: Any) -> FutureList[R]:
@@ -283,14 +284,16 @@ def task(
 def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function a task. Use it with or without arguments, or on a function that you have: `task(fn, retries=3)`.
 
-    `name`: its name, the function's if not given. `retries`: how many, or a `Retry`. `timeout`: seconds (or a timedelta) of one attempt,
-    enforced by killing the process where tasks run in processes. `pool` and `slots`: slots of a named pool that it takes while it runs.
-    `limits`: slots of limits by key, `{"api": 2}`. `tags`: labels, each also a limit if one is declared for it. `priority`: higher starts
-    first. `concurrency`: how many of it run at once in one run. `cache`: a `Cache`. `trigger_rule`: when it starts, given its upstream
-    (Airflow's names, default all_success). `outputs`: names of several outputs, returned as a dict; a name that ends in "?" is optional.
-    `branch`: it returns the names of the tasks below it that run. `short_circuit`: a false result skips what is below ("all"; or "direct" for
-    the next tasks only). `wait_timeout`: seconds from the first look of a sensor that raises `LookAgain`; `soft_fail`: it is then
-    skipped instead of failed. `depends_on_past`: wait for itself in the run before. `on_...`: functions called with a dict that tells what happened.
+    `name`: its name, the function's if not given. `retries`: how many, or a `Retry`. `timeout`: seconds (or a
+    timedelta) of one attempt, enforced by killing the process where tasks run in processes. `pool` and `slots`: slots
+    of a named pool that it takes while it runs. `limits`: slots of limits by key, `{"api": 2}`. `tags`: labels, each
+    also a limit if one is declared for it. `priority`: higher starts first. `concurrency`: how many of it run at once
+    in one run. `cache`: a `Cache`. `trigger_rule`: when it starts, given its upstream (Airflow's names, default
+    all_success). `outputs`: names of several outputs, returned as a dict; a name that ends in "?" is optional.
+    `branch`: it returns the names of the tasks below it that run. `short_circuit`: a false result skips what is below
+    ("all"; or "direct" for the next tasks only). `wait_timeout`: seconds from the first look of a sensor that raises
+    `LookAgain`; `soft_fail`: it is then skipped instead of failed. `depends_on_past`: wait for itself in the run
+    before. `on_...`: functions called with a dict that tells what happened.
 
         @task(retries=Retry(3, delay=60, factor=2, cap=3600), timeout=7200, pool="warehouse")
         def load(table: Table) -> int: ...
@@ -302,7 +305,10 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         if not callable(function):
             where, wrong = here()
             raise DefinitionError(
-                f"@task makes a function a task, not {function!r}", where=where, wrong=wrong, right="@task\ndef step(): ..."
+                f"@task makes a function a task, not {function!r}",
+                where=where,
+                wrong=wrong,
+                right="@task\ndef step(): ...",
             )
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise DefinitionError(
@@ -314,5 +320,3 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         return Task(function, TaskOptions(**lowered(options, function)))
 
     return make if fn is None else make(fn)
-
-

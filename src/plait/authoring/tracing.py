@@ -1,4 +1,5 @@
-"""Tracing a dag: its function is called once with stand-ins for its parameters; every task called in it becomes a node."""
+"""Tracing a dag: its function is called once with stand-ins for its parameters; every task called in it becomes a
+node."""
 
 from __future__ import annotations
 
@@ -231,6 +232,7 @@ class Tracer:
 
     def specs(self) -> tuple[TaskSpec, ...]:
         """All nodes, with the outputs that scopes map over marked as measured."""
+
         def marked(spec: TaskSpec) -> TaskSpec:
             if not any((spec.key, output.name) in self.measured for output in spec.outputs):
                 return spec
@@ -243,9 +245,7 @@ class Tracer:
         return tuple(marked(spec) for spec in self.nodes.values())
 
 
-def _bind(
-    signature: inspect.Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
+def _bind(signature: inspect.Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments by name; those of `*args` as `*0`, `*1`, ..."""
     try:
         bound = signature.bind(*args, **kwargs)
@@ -294,8 +294,6 @@ def _literal(value: Any, live: LiveNode, path: str) -> Binding:
     return InCode(path=path)
 
 
-
-
 def current_tracer() -> Tracer:
     """The dag that is traced here. Raises DefinitionError outside of one."""
     scope = current_scope()
@@ -303,5 +301,8 @@ def current_tracer() -> Tracer:
         return scope
     where, wrong = here()
     raise DefinitionError(
-        "this only means something while a dag is defined", where=where, wrong=wrong, right="use it in a function with @dag"
+        "this only means something while a dag is defined",
+        where=where,
+        wrong=wrong,
+        right="use it in a function with @dag",
     )

@@ -11,9 +11,9 @@ from plait.model.errors import UsageError
 
 @contextmanager
 def transaction(name: str = "") -> Iterator[None]:
-    """In a flow: what the tasks called inside recorded becomes final when the block is left. An exception rolls back: their
-    `on_rollback` functions are called, newest first, their results are not used by a later replay, and the exception goes on.
-    A transaction inside another is a part of it.
+    """In a flow: what the tasks called inside recorded becomes final when the block is left. An exception rolls back:
+    their `on_rollback` functions are called, newest first, their results are not used by a later replay, and the
+    exception goes on. A transaction inside another is a part of it.
 
         with transaction():
             reserve(order)          # @task(on_rollback=release)
@@ -23,7 +23,10 @@ def transaction(name: str = "") -> Iterator[None]:
     if scope is None or not hasattr(scope, "begin_transaction"):
         where, wrong = here()
         raise UsageError(
-            "a transaction needs a run to be recorded in", where=where, wrong=wrong, right="use it in a function with @flow"
+            "a transaction needs a run to be recorded in",
+            where=where,
+            wrong=wrong,
+            right="use it in a function with @flow",
         )
     key = scope.begin_transaction(name)
     try:

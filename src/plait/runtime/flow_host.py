@@ -1,7 +1,8 @@
 """The scope of a flow's body: its calls become children of its run, decided on the calling thread.
 
-A plain call runs here and now, on the body's own thread (or event loop); `.submit` and `.map` go to an executor. The body gets a
-value only after the outcome is committed; the start may be committed in the background. On a replay, recorded children answer at once.
+A plain call runs here and now, on the body's own thread (or event loop); `.submit` and `.map` go to an executor. The
+body gets a value only after the outcome is committed; the start may be committed in the background. On a replay,
+recorded children answer at once.
 """
 
 from __future__ import annotations
@@ -251,8 +252,6 @@ def _running_loop() -> bool:
     return True
 
 
-
-
 def _spawn(coroutine: Any) -> asyncio.Task[Any]:
     return asyncio.get_running_loop().create_task(coroutine)
 
@@ -305,4 +304,3 @@ def _mapped_values(value: Any) -> list[Any] | None:
 def resolve_returned(value: Any) -> Any:
     """What a body returned, with every future replaced by its value."""
     return replaced(value, lambda future: future.result())
-

@@ -1,7 +1,8 @@
 """A session: this process hosts runs of its own, as scripts, notebooks, tests and `plait run` do.
 
-Flow bodies run on the thread that waits for the run; plain calls of tasks in them run there too, decided inline. What is submitted
-goes to the session's executors. One thread fires timers and commits what was decided in the background; one keeps the lease.
+Flow bodies run on the thread that waits for the run; plain calls of tasks in them run there too, decided inline. What
+is submitted goes to the session's executors. One thread fires timers and commits what was decided in the background;
+one keeps the lease.
 """
 
 from __future__ import annotations
@@ -213,8 +214,8 @@ class Session:
         self.scheduler.pump()
 
     def wait(self, run_id: RunId, timeout: float | None = None) -> bool:
-        """Wait for a run; its flow's body runs on this thread. False when the time ran out; raises what stopped the run in this
-        process (a full disk, a lost lease)."""
+        """Wait for a run; its flow's body runs on this thread. False when the time ran out; raises what stopped the run
+        in this process (a full disk, a lost lease)."""
         hosted = self.scheduler.runs[run_id]
         bodies = self._bodies[run_id]
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -293,7 +294,9 @@ class Session:
                 error = exception_of(task.error)
             if error is not None:
                 return error
-        return TaskFailed(f"run {hosted.run.run_id} of {hosted.graph.name!r} is {hosted.run.state.value}: {hosted.run.reason}")
+        return TaskFailed(
+            f"run {hosted.run.run_id} of {hosted.graph.name!r} is {hosted.run.state.value}: {hosted.run.reason}"
+        )
 
     def materialize(self, assets: tuple[Any, ...], *, partition: str | None = None, select: str | None = None) -> Any:
         """Materialize assets at once; returns their values by key."""
@@ -382,7 +385,11 @@ class Session:
         def value(future: HostFuture) -> Any:
             return future.result()
 
-        return call.callee, [replaced(arg, value) for arg in call.args], {k: replaced(v, value) for k, v in call.kwargs.items()}
+        return (
+            call.callee,
+            [replaced(arg, value) for arg in call.args],
+            {k: replaced(v, value) for k, v in call.kwargs.items()},
+        )
 
     def _pickle_call(self, run_id: RunId, no: TaskNo) -> bytes:
         """A child's call for a worker process: futures go as references to their stored results."""
@@ -618,7 +625,9 @@ class Session:
     def _stored_result(self, run_id: RunId) -> dict[str, Stored]:
         hosted = self.scheduler.runs.get(run_id)
         row = self.store.get_run(run_id)
-        graph = hosted.graph if hosted is not None else self.store.load_graph(row.graph_hash) if row is not None else None
+        graph = (
+            hosted.graph if hosted is not None else self.store.load_graph(row.graph_hash) if row is not None else None
+        )
         if graph is None or graph.result is None:
             return {}
         key, output = graph.result
@@ -665,4 +674,3 @@ def _bound(workflow: Workflow, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
             where=place_of(workflow.fn),
             right=f"{workflow.name}{inspect.signature(workflow.fn)}",
         ) from None
-

@@ -1,7 +1,8 @@
 """The attempt runner: one execution from its bindings to its outcome. The same in every executor.
 
-What the user's code raises is an outcome, never an exception of the runner. Whatever needs the value or the exception is decided here,
-where it lives: the retry condition and delay, branches, lengths of what is mapped over, caching, what is emitted.
+What the user's code raises is an outcome, never an exception of the runner. Whatever needs the value or the exception
+is decided here, where it lives: the retry condition and delay, branches, lengths of what is mapped over, caching, what
+is emitted.
 """
 
 import asyncio
@@ -61,7 +62,8 @@ class Call:
 
 
 class Harness:
-    """Runs executions; implements the port `Runner`. `keep` takes the live value of a success (for flows in this process)."""
+    """Runs executions; implements the port `Runner`. `keep` takes the live value of a success (for flows in this
+    process)."""
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
 """Loading definitions: a file, a folder or a module becomes `Definitions`. Loading is not running.
 
-While a file is loaded, a flow that it calls at module level does not run: the call returns None with a warning. The file's folder is on
-`sys.path`, so that it can import what lies beside it. A module is loaded once a process, under a name made from its path.
+While a file is loaded, a flow that it calls at module level does not run: the call returns None with a warning. The
+file's folder is on `sys.path`, so that it can import what lies beside it. A module is loaded once a process, under a
+name made from its path.
 """
 
 import hashlib
