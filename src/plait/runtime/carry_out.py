@@ -134,7 +134,7 @@ class CommandCarrier:
 
     def _set_timer(self, hosted: Hosted, command: c.SetTimer) -> None:
         self._scheduler.timers.set(hosted.run.run_id, command)
-        self._scheduler.wake()
+        self._scheduler.nudge()
 
     def _request_slots(self, hosted: Hosted, command: c.RequestSlots) -> None:
         said = self._scheduler.limits.impossible(command.uses)

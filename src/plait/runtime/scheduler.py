@@ -55,6 +55,8 @@ log = logging.getLogger("plait.scheduler")
 MOST_STIMULI = 2000
 """Stimuli that one transaction takes at most (C8)."""
 UNLIMITED = 1 << 30
+FLUSH_AFTER = 0.05
+"""Seconds until the start of a task that runs in its flow's own thread is committed, if nothing else commits before."""
 
 Observer = Callable[[Hosted, Decision], None]
 Ticket = Callable[[], None]
@@ -100,8 +102,10 @@ class Scheduler:
         self.timers = Timers()
         self.runs: dict[RunId, Hosted] = {}
         self.observers: list[Observer] = []
-        self.wake: Callable[[], None] = lambda: None
-        """Called when a timer or a background commit needs the timer thread."""
+        self.nudge: Callable[[], None] = lambda: None
+        """Makes the timer thread look at the time again."""
+        self.flush_at: float | None = None
+        """When what was decided in the background is committed at the latest."""
         self.carrier = CommandCarrier(self)
         self.observers.append(self.carrier.watching.observe)
         self.lock = threading.RLock()
@@ -262,10 +266,32 @@ class Scheduler:
         """Hand out what is ready for an executor that is the calling thread itself. Committed in the background."""
         with self.lock:
             dispatch(self.hosted(run_id).run, executor, UNLIMITED, self.clock.now())
+        self.flush_soon()
 
     def flush(self) -> None:
         """Commit what was decided in the background."""
         if self._dirty:
+            self.pump()
+
+    def wake(self) -> None:
+        """There is something to do that this thread leaves to the timer thread."""
+        self._again = True
+        self.nudge()
+
+    def flush_soon(self) -> None:
+        """Something was decided in the background: it is committed with the next transaction, or a little later."""
+        if self.flush_at is None:
+            self.flush_at = self.clock.now() + FLUSH_AFTER
+            self.nudge()
+
+    def on_time(self) -> None:
+        """The timer thread has woken up: pump, if anything is due or was left to it."""
+        now = self.clock.now()
+        if self.flush_at is not None and self.flush_at <= now:
+            self.flush_at = None
+            self._again = self._again or bool(self._dirty)
+        due = self.next_timer()
+        if self._again or self._inbox or (due is not None and due <= now):
             self.pump()
 
     def hosted(self, run_id: RunId) -> Hosted:
@@ -474,8 +500,10 @@ class Scheduler:
             self.limits.forget_run(each.run.run_id)
 
     def next_timer(self) -> float | None:
-        """When the next timer is due, none when there is none."""
-        return self.timers.next_at()
+        """When the next timer (or background commit) is due, none when there is none."""
+        with self.lock:
+            due = self.timers.next_at()
+        return min((at for at in (due, self.flush_at) if at is not None), default=None)
 
     def is_over(self, run_id: RunId) -> bool:
         """Whether a run has ended, as far as this process knows."""

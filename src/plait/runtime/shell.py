@@ -20,7 +20,7 @@ class Shell(Protocol):
     limits: LimitBook
     timers: Timers
     runs: dict[RunId, Hosted]
-    wake: Callable[[], None]
+    nudge: Callable[[], None]
 
     def post(self, run_id: RunId, stimulus: Stimulus, ticket: Callable[[], None] | None = None) -> None:
         """Say something to a run."""

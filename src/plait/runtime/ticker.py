@@ -7,14 +7,14 @@ from plait.runtime.scheduler import Scheduler
 
 
 class Ticker:
-    """Sleeps until the next timer is due or somebody calls `scheduler.wake`; then pumps (C5: it never polls)."""
+    """Sleeps until the next timer is due or somebody nudges it; then lets the scheduler look (C5: it never polls)."""
 
     def __init__(self, scheduler: Scheduler, clock: Clock):
         self._scheduler = scheduler
         self._clock = clock
         self._woken = threading.Event()
         self._stopped = False
-        scheduler.wake = self._woken.set
+        scheduler.nudge = self._woken.set
         self._thread = threading.Thread(target=self._run, name="plait-ticker", daemon=True)
         self._thread.start()
 
@@ -25,7 +25,7 @@ class Ticker:
             self._woken.wait(delay)
             self._woken.clear()
             if not self._stopped:
-                self._scheduler.pump()
+                self._scheduler.on_time()
 
     def stop(self) -> None:
         """End the thread."""
