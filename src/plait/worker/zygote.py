@@ -132,6 +132,7 @@ class Zygote:
         self._reader = frames.Reader(frames.Fork | frames.Kill)
         self._wake_out, self._wake_in = os.pipe()
         self._selector = selectors.DefaultSelector()
+        self._ending = False
 
     def serve(self) -> None:
         """Until the parent is gone; then kill what is left."""
@@ -144,7 +145,7 @@ class Zygote:
         self._selector.register(self._control, selectors.EVENT_READ, self._listen)
         self._selector.register(self._wake_out, selectors.EVENT_READ, self._reap)
         try:
-            while True:
+            while not self._ending:
                 for key, _ in self._selector.select():
                     key.data()
         finally:
@@ -154,11 +155,10 @@ class Zygote:
         try:
             data, fds, flags, _ = socket.recv_fds(self._control, 1 << 16, _MAX_FDS)
         except ConnectionError:
-            sys.exit(0)
+            data, fds, flags = b"", [], 0
         if flags & socket.MSG_CTRUNC:
             raise RuntimeError("file descriptors of new workers were lost; is their limit (ulimit -n) too low?")
-        if not data:
-            sys.exit(0)
+        self._ending = self._ending or not data
         for fd in fds:
             os.set_inheritable(fd, False)
         self._fds.extend(fds)
@@ -237,7 +237,7 @@ class Zygote:
             self._control.sendall(frames.encode(message))
 
     def _terminate(self, _signal: int, _frame: object) -> None:
-        sys.exit(0)
+        self._ending = True  # nothing that raises: it may come while the workers are being killed
 
     def _end_all(self) -> None:
         for worker in list(self._pids):

@@ -114,7 +114,7 @@ class Pool:
                 self._fork(now)
 
     def _fork(self, now: float) -> None:
-        assert self.zygote is not None  # noqa: S101  dispatch has looked
+        assert self.zygote is not None  # dispatch has looked
         self._names += 1
         try:
             link = WorkerLink(f"{self._prefix}-{self._names}")
@@ -242,7 +242,7 @@ class Pool:
 
     def on_zygote(self, now: float) -> None:
         """The zygote's socket is ready."""
-        assert self.zygote is not None  # noqa: S101  its socket was registered
+        assert self.zygote is not None  # its socket was registered
         messages, closed = self.zygote.receive()
         for message in messages:
             match message:
@@ -344,7 +344,7 @@ class Pool:
         self._crash_pending(what, trace)
 
     def _on_zygote_death(self, now: float) -> None:
-        assert self.zygote is not None  # noqa: S101  its socket was registered
+        assert self.zygote is not None  # its socket was registered
         loaded = self.zygote.loaded
         self.selector.unregister(self.zygote.sock)
         what = self.zygote.died()

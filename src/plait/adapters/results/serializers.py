@@ -181,7 +181,7 @@ class Pickled:
         self._put(data)
 
     def _put(self, data: Any) -> None:
-        assert self._sink is not None  # noqa: S101  `_write` opens it
+        assert self._sink is not None  # `_write` opens it
         with memoryview(data) as view:
             for at in range(0, view.nbytes, _CHUNK):  # some file systems copy what they are given
                 self._sink.write(view[at : at + _CHUNK])
