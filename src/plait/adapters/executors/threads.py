@@ -141,7 +141,8 @@ class ThreadExecutor:
         """Whether the thread that ran it is still wanted: its slot may have been given away."""
         with self._changed:
             self._busy.discard(hosted)
-            self._changed.notify_all()
+            if self._stopped:  # `stop` waits for it; to wake every idle thread each time would be a stampede
+                self._changed.notify_all()
             return not hosted.abandoned
 
     def _leave_late(self, hosted: Hosted) -> None:
