@@ -69,8 +69,6 @@ def dispatch(run: Run, executor: str | None, room: int, now: float) -> list[Task
 
     What the run's own limits hold back stays ready. Each gets an attempt number and a token, and leaves an `Execute`.
     """
-    if run.parked:
-        _unpark(run)
     heap = run.ready.get(executor)
     if not heap or run.state is not RunState.RUNNING:
         return []
@@ -121,21 +119,6 @@ def _hand_out(run: Run, task: TaskRun) -> None:
         )
     )
     task.resume = None
-
-
-def _unpark(run: Run) -> None:
-    """Task runs that a limit inside of the run held back get in line again, where there is room now."""
-    for key, waiting in list(run.parked.items()):
-        while waiting:
-            task = run.tasks.get(waiting[0][1])
-            if task is not None and run.active_of.get(key, 0) >= (task.node.max_active or 1):
-                break
-            entry = heapq.heappop(waiting)
-            if task is not None:
-                heapq.heappush(run.ready.setdefault(task.node.spec.executor, []), entry)
-                break
-        if not waiting:
-            del run.parked[key]
 
 
 class Decision(msgspec.Struct):

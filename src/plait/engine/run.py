@@ -9,6 +9,7 @@ Priorities: `ready` is one heap per executor name; `dispatch` (decide.py) pops f
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -208,6 +209,18 @@ class Run:
         self.active -= 1
         if task.node.max_active:
             self.active_of[task.key] -= 1
+            self._unpark(task.key)
+
+    def _unpark(self, key: str) -> None:
+        """One of a node's task runs has ended: the first that its `max_active` held back gets in line again."""
+        waiting = self.parked.get(key)
+        while waiting:
+            entry = heapq.heappop(waiting)
+            task = self.tasks.get(entry[1])
+            if task is not None and task.state is TaskState.READY:
+                heapq.heappush(self.ready.setdefault(task.node.spec.executor, []), entry)
+                return
+        self.parked.pop(key, None)
 
     def touch(self, task: TaskRun) -> None:
         """Its row has changed."""
