@@ -85,7 +85,7 @@ class _Intake:
 def serve(runner: Runner, sock: socket.socket, permits: int, log: SegmentWriter) -> None:
     """Run what comes until the parent closes. `log` is already on fd 1 and 2."""
     intake = _Intake(sock, permits)
-    home, me = os.open(".", os.O_RDONLY | os.O_CLOEXEC), os.getpid()
+    home, me = _here(), os.getpid()
     while (taken := intake.next()) is not None:
         seq, tell, execution = taken
         began = time.time()
@@ -103,11 +103,19 @@ def serve(runner: Runner, sock: socket.socket, permits: int, log: SegmentWriter)
         if os.getpid() != me:
             os._exit(0)  # the task forked, and its child came back up to here
         _flush()
-        os.fchdir(home)
+        if home is not None:
+            os.fchdir(home)  # a task that changed the folder changed it for itself
         length = log.end() - offset
         # What was told to begin has an end even if nothing was printed; else an empty span only costs.
         span = LogSpan(segment=log.name, offset=offset, length=length) if length or tell else None
         sock.sendall(_ended(seq, took, outcome, span, began))
+
+
+def _here() -> int | None:
+    try:
+        return os.open(".", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # a folder that may be entered but not read: then it is the tasks' own affair
+        return None
 
 
 def _run(runner: Runner, execution: Execution, began: float) -> Outcome:

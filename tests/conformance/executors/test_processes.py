@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -267,6 +268,14 @@ def test_a_zygote_that_dies_is_replaced_and_its_workers_end(here: World):
     assert "while serving" in error(outcome)
     assert here.run(execution(2))[0].verdict is Verdict.SUCCESS
     wait_until(lambda: not any(map(alive, workers)), "the end of the workers", 3)
+
+
+def test_workers_that_cannot_start_are_not_forked_for_ever(tmp_path):
+    with world("processes", tmp_path / "logs") as here:
+        wait_until(lambda: children_of(os.getpid()) and list((tmp_path / "logs").glob("*-zygote.log")), "a zygote")
+        shutil.rmtree(tmp_path / "logs")
+        [outcome] = here.run(execution(1))
+        assert "5 times in a row, before anything began" in error(outcome)
 
 
 # --- leaving nothing behind ------------------------------------------------------------------------------------------

@@ -273,7 +273,7 @@ class Pool:
             self._finish(entry, self._verdict(link, entry, what))
         if link.sock in self.selector.get_map():
             self.selector.unregister(link.sock)
-        expected = link.closing or link.killed
+        expected = self.stop_at is not None or link.killed
         link.close()
         if began or link.killed:
             self._give_back(back)

@@ -106,9 +106,12 @@ class ZygoteLink:
             self._log.unlink()
 
     def _tail(self) -> str:
-        with self._log.open("rb") as log:
-            log.seek(max(0, self._log.stat().st_size - _TAIL))
-            text = log.read().decode(errors="backslashreplace").strip()
+        try:
+            with self._log.open("rb") as log:
+                log.seek(max(0, self._log.stat().st_size - _TAIL))
+                text = log.read().decode(errors="backslashreplace").strip()
+        except FileNotFoundError:  # retention has taken it
+            return "its log is gone"
         return f"its last output:\n{text}" if text else "it printed nothing"
 
 
