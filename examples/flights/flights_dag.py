@@ -7,7 +7,7 @@ from flights_tasks import check, enrich, extract, load, measure_delays, publish,
 from plait import cron, dag, logical_date
 
 
-@dag(schedule=cron("0 6 * * *", tz="America/New_York"), catchup=False, max_active_runs=1)
+@dag(schedule=cron("0 6 * * *", tz="America/New_York"), catchup=False, max_active_runs=4)
 def daily_flights(day: date = logical_date()):
     """Extract, validate, load and check a day of flights, and publish its report."""
     checked = validate(extract(day))

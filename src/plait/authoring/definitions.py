@@ -29,9 +29,11 @@ class Definitions:
     limits: dict[str, Limit] = field(default_factory=dict[str, Limit])
     tasks: dict[str, Task[..., Any]] = field(default_factory=dict[str, Task[..., Any]])
     files: dict[str, str] = field(default_factory=dict[str, str])
+    loaded: set[str] = field(default_factory=set[str])
 
     def add_module(self, module: ModuleType, file: str) -> None:
         """Add what a module's names hold. What it only imported from a sibling that is loaded too counts once."""
+        self.loaded.add(file)
         for value in list(vars(module).values()):
             self._add(value, file)
 
@@ -84,8 +86,9 @@ class Definitions:
                 known = ", ".join(sorted(self.workflows)) or "none"
                 raise UsageError(f"there is no workflow {name!r}", right=f"one of: {known}")
             return self.workflows[name]
-        if len(self.workflows) == 1:
-            return next(iter(self.workflows.values()))
+        own = [each for each in self.workflows.values() if each.place.rpartition(":")[0] in self.loaded]
+        if len(own) == 1 or len(self.workflows) == 1:  # what a file only imported has to be named
+            return own[0] if own else next(iter(self.workflows.values()))
         if not self.workflows:
             raise UsageError("there is no workflow here", right="define one with @dag or @flow, or an @asset")
         raise UsageError("there are several workflows here", right=f"name one: {', '.join(sorted(self.workflows))}")

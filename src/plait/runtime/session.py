@@ -612,6 +612,7 @@ class Session:
             error = self._error_of(sub)
             self._errors[hosted.run.run_id, task.no, task.token] = error
             outcome = Outcome(verdict=Verdict.FAILED, error=error_info(error), retry=RetryVerdict.NEVER)
+        outcome = msgspec.structs.replace(outcome, started_at=sub.run.started_at or 0.0)
         self._report_sub_run(hosted.run.run_id, task.no, task.token, outcome)
         self.scheduler.release(sub.run.run_id)
         self._live_params.pop(sub.run.run_id, None)
