@@ -9,7 +9,8 @@ import click
 
 
 class LazyGroup(click.Group):
-    """`lazy` maps a command's name to where it lies (`module:attribute`) and the line that the list of commands shows."""
+    """`lazy` maps a command's name to where it lies (`module:attribute`) and the line that the list of commands
+    shows."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]] | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -27,7 +28,9 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does it; a wrong name is answered with the nearest one."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):

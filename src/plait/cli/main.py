@@ -1,7 +1,7 @@
 """The entry point: the group of all commands, and how errors become messages and exit codes.
 
-Exit codes: 0 success; 1 a run failed, or what was checked is not in order; 2 wrong use; 130 interrupted; 141 the reader of our
-output went away; 70 a mistake of plait's own, the only case that shows a traceback of plait.
+Exit codes: 0 success; 1 a run failed, or what was checked is not in order; 2 wrong use; 130 interrupted; 141 the reader
+of our output went away; 70 a mistake of plait's own, the only case that shows a traceback of plait.
 """
 
 import os
@@ -30,7 +30,9 @@ COMMANDS = {
 }
 
 
-@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="plait", message="%(prog)s %(version)s")
 @db_option
 def cli() -> None:
@@ -50,6 +52,9 @@ def main(args: list[str] | None = None) -> NoReturn:
 
 def run_cli(args: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    if sys.platform == "win32" and not {"doctor", "--help", "--version"} & set(args if args is not None else sys.argv):
+        click.echo("plait runs on Linux and macOS. On Windows, use it in WSL (wsl --install).", err=True)
+        return WRONG_USE
     try:
         result: Any = cli.main(args=args, prog_name="plait", standalone_mode=False)
         sys.stdout.flush()

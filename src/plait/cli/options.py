@@ -1,4 +1,5 @@
-"""Options that many commands share. They leave what they were given in the context, where `plait.cli.common` finds it."""
+"""Options that many commands share. They leave what they were given in the context, where `plait.cli.common` finds
+it."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -13,7 +13,7 @@ from plait.model.graph import Graph
 from plait.model.ids import RunId
 from plait.model.outcome import ErrorInfo, Stored
 from plait.model.rows import RunRow, TaskRow
-from plait.model.states import TaskState
+from plait.model.states import RunState, TaskState
 from plait.ports import ResultStore, RunStore
 from plait.services.views import RunView, TaskView, duration, error_of, iso, run_line, task_view
 
@@ -42,7 +42,9 @@ class RunQueries:
         if len(found) == 1:
             return found[0]
         if not found:
-            raise UsageError(f"there is no run {text!r} in {self._store.url}", right="plait runs list   # shows the ids")
+            raise UsageError(
+                f"there is no run {text!r} in {self._store.url}", right="plait runs list   # shows the ids"
+            )
         shown = "\n".join(f"{row.run_id}   # {row.workflow}, {row.state}" for row in found[:5])
         raise UsageError(f"several runs begin or end with {text!r}", right=shown)
 
@@ -74,7 +76,7 @@ class RunQueries:
             result_note=note,
             tasks=_in_order(rows, graph),
             tasks_left_out=left_out,
-            error=error.text if error is not None and row.state != "success" else None,
+            error=error.text if error is not None and row.state != RunState.SUCCESS.value else None,
             reason=row.reason or None,
             kind=row.kind,
             params=msgspec.json.decode(row.params),
@@ -112,7 +114,8 @@ class RunQueries:
         return rows, left_out
 
     def failures(self, run_id: RunId, most: int = 10) -> list[tuple[TaskRow, ErrorInfo]]:
-        """The first task runs that failed, with how; a flow's body, whose error is most often that of a task, comes last."""
+        """The first task runs that failed, with how; a flow's body, whose error is most often that of a task, comes
+        last."""
         found: list[tuple[TaskRow, ErrorInfo]] = []
         for page in self.pages(run_id):
             for row in page:
@@ -128,7 +131,7 @@ class RunQueries:
         self, row: RunRow, graph: Graph | None, rows: Sequence[TaskRow], body: TaskRow | None
     ) -> tuple[Any, str | None]:
         """The workflow's value, and a note in its place where it is not plain data."""
-        if graph is None or graph.result is None:
+        if graph is None or graph.result is None or row.state != RunState.SUCCESS.value:
             return None, None
         key, output = graph.result
         if body is not None and body.key == key:
@@ -171,7 +174,9 @@ def _without_body(rows: list[TaskRow], graph: Graph | None) -> tuple[TaskRow | N
     """A flow's own body is the run, not one of its tasks."""
     if graph is None or graph.kind != "flow":
         return None, rows
-    body = next((row for row in rows if row.child is None and row.parent is None and row.key == graph.nodes[0].key), None)
+    body = next(
+        (row for row in rows if row.child is None and row.parent is None and row.key == graph.nodes[0].key), None
+    )
     return body, [row for row in rows if row is not body]
 
 

@@ -10,12 +10,14 @@ from plait.model.rows import RunRow, TaskRow
 from plait.model.states import RUN_TERMINAL, RunState
 
 MapIndex = int | str | list[int | str] | None
+_CACHED = 1
+_WITH_ERROR = frozenset({"failed", "crashed", "cancelled", "retry_wait"})
 _errors = msgspec.json.Decoder(ErrorInfo)
 
 
 class TaskView(msgspec.Struct, kw_only=True):
-    """One task run. `map_index` is none outside of mappings, a list in nested ones; `duration_s` is that of the last attempt;
-    `error` begins with the exception's type; `error_at` is `file:line`."""
+    """One task run. `map_index` is none outside of mappings, a list in nested ones; `duration_s` is that of the last
+    attempt; `error` begins with the exception's type; `error_at` is `file:line`."""
 
     key: str
     map_index: MapIndex = None
@@ -51,10 +53,11 @@ class RunLine(msgspec.Struct, kw_only=True):
 
 
 class RunView(msgspec.Struct, kw_only=True):
-    """One run with its task runs. `result` is the workflow's value where it is plain data, else `result_note` says what it is.
+    """One run with its task runs. `result` is the workflow's value where it is plain data, else `result_note` says what
+    it is.
 
-    `error` is what failed the run: the body's own error, or that of the first task that failed. `tasks_left_out` counts what
-    did not fit in a bounded answer.
+    `error` is what failed the run: the body's own error, or that of the first task that failed. `tasks_left_out` counts
+    what did not fit in a bounded answer.
     """
 
     run_id: str
@@ -81,7 +84,11 @@ class RunView(msgspec.Struct, kw_only=True):
 
 def iso(at: float | None) -> str | None:
     """Epoch seconds as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at is not None else None
+    return (
+        datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if at is not None
+        else None
+    )
 
 
 def is_over(state: str) -> bool:
@@ -110,7 +117,7 @@ def run_line(row: RunRow) -> RunLine:
 
 def task_view(row: TaskRow) -> TaskView:
     """A task run as run objects show it."""
-    error = error_of(row.error)
+    error = error_of(row.error) if row.state in _WITH_ERROR else None  # a row keeps the error of an attempt before
     return TaskView(
         key=row.key,
         map_index=map_index(row.path),
@@ -126,9 +133,6 @@ def task_view(row: TaskRow) -> TaskView:
         finished_at=iso(row.finished_at),
         no=row.no,
     )
-
-
-_CACHED = 1
 
 
 def map_index(path: tuple[int | str, ...]) -> MapIndex:

@@ -1,5 +1,6 @@
 """What files define, as plain data that can cross a process: workflows, assets, and what is wrong with them."""
 
+import sys
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ _MOST_WARNINGS = 5
 
 
 class Problem(msgspec.Struct, kw_only=True, frozen=True):
-    """Why a file does not load: `error` says what happened and where; `traceback` is that of the user's code, if there is one."""
+    """Why a file does not load: `error` says what happened and where; `traceback` is that of the user's code, if there
+    is one."""
 
     file: str
     error: str
@@ -56,8 +58,8 @@ class FoundAsset(msgspec.Struct, kw_only=True):
 class Found(msgspec.Struct, kw_only=True):
     """What one file, or a whole target, defines. `files` are those that were looked at.
 
-    `asset_graph` materializes all assets (or those that were selected). `asset_problems` are about assets that do not fit together;
-    with other files beside them they may.
+    `asset_graph` materializes all assets (or those that were selected). `asset_problems` are about assets that do not
+    fit together; with other files beside them they may.
     """
 
     files: list[str] = []
@@ -69,7 +71,9 @@ class Found(msgspec.Struct, kw_only=True):
     asset_graph: Graph | None = None
 
 
-def look_at(files: Sequence[Path], *, module: str | None = None, graphs: bool = False, select: str | None = None) -> Found:
+def look_at(
+    files: Sequence[Path], *, module: str | None = None, graphs: bool = False, select: str | None = None
+) -> Found:
     """Load these files in this process, and describe what they define. Nothing that user code raises gets out."""
     found = Found(files=[str(file) for file in files])
     definitions = Definitions()
@@ -77,7 +81,7 @@ def look_at(files: Sequence[Path], *, module: str | None = None, graphs: bool = 
         warnings.simplefilter("default")
         for file in files:
             try:
-                load_file(file, definitions, module_name=module)
+                load_file(file, definitions, module_name=module or _name_in_package(file))
             except BaseException as error:  # noqa: BLE001  a file may raise anything: it is told, whatever it is
                 found.errors.append(problem(error, str(file)))
         for workflow in definitions.workflows.values():
@@ -86,6 +90,20 @@ def look_at(files: Sequence[Path], *, module: str | None = None, graphs: bool = 
     shown = [each for each in caught if issubclass(each.category, UserWarning)][:_MOST_WARNINGS]
     found.warnings = [f"{each.filename}:{each.lineno}: {each.message}" for each in shown]
     return found
+
+
+def _name_in_package(file: Path) -> str | None:
+    """The dotted name of a file that lies in a package, which is made importable; none for one that does not."""
+    parts = [file.stem]
+    folder = file.parent
+    while (folder / "__init__.py").exists() and folder.name.isidentifier():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    if len(parts) == 1 or not file.stem.isidentifier():
+        return None
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    return ".".join(parts)
 
 
 def look_up(module: str) -> Found:
@@ -105,7 +123,9 @@ def problem(error: BaseException, file: str) -> Problem:
             error.where = where
         return Problem(file=file, error=str(error), traceback=_traceback(cause))
     last = traceback.format_exception_only(error)[-1].strip()
-    return Problem(file=file, error=f"{Path(file).name} does not load: {last}\n  at {where or file}", traceback=_traceback(error))
+    return Problem(
+        file=file, error=f"{Path(file).name} does not load: {last}\n  at {where or file}", traceback=_traceback(error)
+    )
 
 
 def _traceback(error: BaseException | None) -> str:
@@ -177,7 +197,8 @@ def _describe_asset(made: Asset[..., object], definitions: Definitions, found: F
 
 
 def _file_of(place: str, loaded: str, files: Sequence[str]) -> str:
-    """The file of a definition: where its code stands, if that is one of the files; else the one that holds its name."""
+    """The file of a definition: where its code stands, if that is one of the files; else the one that holds its
+    name."""
     code = place.rpartition(":")[0]
     return code if code in files else loaded or code
 
@@ -202,7 +223,8 @@ def _trigger_text(kind: str, spec: dict[str, object]) -> str:
 
 
 def merge(parts: Sequence[Found]) -> Found:
-    """What the files of a target define together. One that several files import counts once, as defined where its code stands.
+    """What the files of a target define together. One that several files import counts once, as defined where its code
+    stands.
 
     A name that two files use for different things is a warning: each file is good for itself.
     """

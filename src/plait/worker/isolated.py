@@ -1,15 +1,17 @@
-"""Loading files of definitions in isolation: what a file does while it is loaded happens to a child process, never to the caller.
+"""Loading files of definitions in isolation: what a file does while it is loaded happens to a child process, never to
+the caller.
 
-Theory of operation. The caller has plait's authoring imported and no threads, so a fork costs milliseconds and is safe; a caller
-with threads is served by a helper process (`python -m plait.worker.isolated`). Each file gets a child of its own, at most two at
-once. A child leads its own process group, has no standard input, and three pipes to the caller: one for what it prints, of which
-the caller keeps the end, one for faulthandler, and one for its report, a frame of MessagePack. A child that is done is killed with its group, so that
-nothing that a file started stays behind. A child that hangs ends itself: faulthandler writes where it stands, and exits; one
-that has switched that off is killed a second later. Whoever ends without a report is described by what is known: its exit
-code or signal, and the place that faulthandler or the guarded `os._exit` told.
+Theory of operation. The caller has plait's authoring imported and no threads, so a fork costs milliseconds and is safe;
+a caller with threads is served by a helper process (`python -m plait.worker.isolated`). Each file gets a child of its
+own, at most two at once. A child leads its own process group, has no standard input, and three pipes to the caller: one
+for what it prints, of which the caller keeps the end, one for faulthandler, and one for its report, a frame of
+MessagePack. A child that is done is killed with its group, so that nothing that a file started stays behind. A child
+that hangs ends itself: faulthandler writes where it stands, and exits; one that has switched that off is killed a
+second later. Whoever ends without a report is described by what is known: its exit code or signal, and the place that
+faulthandler or the guarded `os._exit` told.
 
-An asset may be made from one that another file defines. So assets that do not fit together within one file are looked at once
-more, in one more child that loads all the files that hold assets.
+An asset may be made from one that another file defines. So assets that do not fit together within one file are looked
+at once more, in one more child that loads all the files that hold assets.
 """
 
 import contextlib
@@ -64,9 +66,9 @@ class Request(msgspec.Struct, kw_only=True, frozen=True):
 def load_isolated(request: Request, *, told: Callable[[Found], None] | None = None) -> Found:
     """Load every file of a target, each in a process of its own that may take `timeout` seconds.
 
-    Never raises for what a file does: that is in `errors`. `told` is called with what each file defines, as they are done. With
-    `graphs` the graphs come along, and `asset_graph` holds the plan of the assets that `select` selects (all, if it is none).
-    A target that does not exist raises UsageError.
+    Never raises for what a file does: that is in `errors`. `told` is called with what each file defines, as they are
+    done. With `graphs` the graphs come along, and `asset_graph` holds the plan of the assets that `select` selects
+    (all, if it is none). A target that does not exist raises UsageError.
     """
     if threading.active_count() > 1:
         return _by_helper(request)
@@ -90,7 +92,7 @@ def _load(request: Request, told: Callable[[Found], None] | None) -> Found:
     if len(files) >= _MANY:
         _warm_up()
     parts: list[Found] = []
-    jobs = (_Job(file, _look(file, module, request)) for file in files)
+    jobs = (_Job(file, _look([file], module, request)) for file in files)
     for part in _in_children(jobs, request.timeout):
         parts.append(part)
         if told is not None:
@@ -100,18 +102,25 @@ def _load(request: Request, told: Callable[[Found], None] | None) -> Found:
     return _fit_assets(merge(parts), parts, request)
 
 
-def _look(file: Path, module: str | None, request: Request) -> Callable[[], Found]:
-    return lambda: look_at([file], module=module, graphs=request.graphs, select=request.select)
+def _look(files: Sequence[Path], module: str | None, request: Request) -> Callable[[], Found]:
+    def look() -> Found:
+        folder = str(Path(request.target).resolve())
+        if Path(folder).is_dir() and folder not in sys.path:  # as if all files of the folder were loaded together
+            sys.path.insert(0, folder)
+        return look_at(files, module=module, graphs=request.graphs, select=request.select)
+
+    return look
 
 
 def _warm_up() -> None:
-    """Do once here what each of many files would do again: import what tracing a dag needs, and look at what lies where."""
+    """Do once here what each of many files would do again: import what tracing a dag needs, and look at what lies
+    where."""
 
     @task
     def step(day: date, count: int | None) -> None: ...
 
     @dag(schedule=cron("@daily", tz="America/New_York"))
-    def sample(day: date = logical_date(), count: int | None = None) -> None:
+    def sample(day: date = logical_date(), count: int | None = None) -> None:  # noqa: B008  a marker, as users write it
         step(day, count)
 
     _ = sample.graph
@@ -122,7 +131,7 @@ def _fit_assets(whole: Found, parts: Sequence[Found], request: Request) -> Found
     """Assets are looked at together when one file alone is not the whole story."""
     files = [Path(part.files[0]) for part in parts if part.assets or part.asset_problems]
     if len(files) > 1 and (whole.asset_problems or request.graphs):
-        job = _Job(files[0], lambda: look_at(files, graphs=request.graphs, select=request.select))
+        job = _Job(files[0], _look(files, None, request))
         together = next(_in_children([job], request.timeout * len(files)))
         whole.asset_problems, whole.asset_graph = together.asset_problems, together.asset_graph
         if not together.assets:  # it ended without a report
@@ -155,7 +164,7 @@ class _Child:
             _become(job, timeout, report_in, output_in, trace_in)
         for fd in (report_in, output_in, trace_in):
             os.close(fd)
-        for fd in (self.output_fd, self.trace_fd):
+        for fd in (self.report_fd, self.output_fd, self.trace_fd):
             os.set_blocking(fd, False)
         self.closed = False
         """Whether its end of the report's pipe is closed: it is dead, or about to be."""
@@ -168,30 +177,39 @@ class _Child:
         """Take what is there on one of its pipes."""
         data = self._some(fd)
         if fd == self.output_fd:
-            self.output = (self.output + data)[-KEPT_OUTPUT:]
-        else:
+            self.output = (self.output + (data or b""))[-KEPT_OUTPUT:]
+        elif data is not None:
             self.report += data
             self.closed = self.closed or not data
 
     @staticmethod
-    def _some(fd: int) -> bytes:
+    def _some(fd: int) -> bytes | None:
+        """Bytes; empty at the end; none when there is nothing now."""
         try:
             return os.read(fd, 1 << 16)
         except BlockingIOError:
-            return b""
+            return None
 
     def result(self) -> Found | None:
         """What it found, or what became of it; none as long as it is at work."""
-        if len(self.report) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self.report)
-            if len(self.report) >= _LENGTH.size + length:
-                self.end()
-                return msgspec.msgpack.decode(self.report[_LENGTH.size :], type=Found)
-        late = time.monotonic() - self.began > self.timeout + _GRACE
-        if late:
+        if self._is_whole():
+            self.end()
+            return self._decoded()
+        if time.monotonic() - self.began > self.timeout + _GRACE:
             return self._lost(self.end(), late=True)
         done, status = os.waitpid(self.pid, os.WNOHANG)
-        return self._lost(status) if done else None
+        if not done:
+            return None
+        while data := self._some(self.report_fd):  # it may have reported since the pipes were read
+            self.report += data
+        return self._decoded() if self._is_whole() else self._lost(status)
+
+    def _is_whole(self) -> bool:
+        known = len(self.report) >= _LENGTH.size
+        return known and len(self.report) - _LENGTH.size >= _LENGTH.unpack_from(self.report)[0]
+
+    def _decoded(self) -> Found:
+        return msgspec.msgpack.decode(self.report[_LENGTH.size :], type=Found)
 
     def end(self) -> int:
         """Kill its process group and reap it; its wait status."""
@@ -204,7 +222,7 @@ class _Child:
         """It ended without a report."""
         while data := self._some(self.output_fd):
             self.output = (self.output + data)[-KEPT_OUTPUT:]
-        file, trace = self.job.file, self._some(self.trace_fd).decode(errors="replace")
+        file, trace = self.job.file, (self._some(self.trace_fd) or b"").decode(errors="replace")
         if late or trace.startswith("Timeout ("):
             what = f"{file.name} was still loading after {self.timeout:g} s and was stopped"
         else:
@@ -247,7 +265,8 @@ def _in_children(jobs: Iterable[_Job], timeout: float) -> Iterator[Found]:
 
 
 def _listen(live: Sequence[_Child]) -> None:
-    """Wait until a child says something, and at most a moment: a child's own child may hold its pipes after its death."""
+    """Wait until a child says something, and at most a moment: a child's own child may hold its pipes after its
+    death."""
     with selectors.DefaultSelector() as selector:
         for child in live:
             for fd in child.fds:
@@ -280,9 +299,15 @@ def _place_in(trace: str, file: str) -> str:
 
 
 def _own_frames(trace: str) -> str:
-    """A traceback of faulthandler without plait's frames and those of the import system."""
-    lines = trace.splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith((f'  File "{OWN_FOLDER}', '  File "<frozen')))
+    """A traceback of faulthandler up to plait's frames, of each thread, and without the import system's."""
+    shown: list[str] = []
+    inside = True
+    for line in trace.splitlines(keepends=True):
+        inside = inside if line.startswith("  File ") else True
+        inside = inside and not line.startswith(f'  File "{OWN_FOLDER}')
+        if inside and line.strip() and not line.startswith(('  File "<frozen', "Timeout (", "Extension modules")):
+            shown.append(line)
+    return "".join(shown)
 
 
 def _last_lines(printed: str, most: int = 10) -> str:
@@ -366,7 +391,9 @@ def _by_helper(request: Request) -> Found:
     if done.returncode == 2:
         raise UsageError(done.stderr.decode())
     if done.returncode != 0:
-        raise PlaitError(f"the helper that loads files ended with code {done.returncode}: {done.stderr.decode()[-2000:]}")
+        raise PlaitError(
+            f"the helper that loads files ended with code {done.returncode}: {done.stderr.decode()[-2000:]}"
+        )
     return msgspec.msgpack.decode(done.stdout, type=Found)
 
 

@@ -1,0 +1,69 @@
+"""`plait check`: load every definition in isolation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from plait.cli.common import near, print_json, say
+from plait.cli.options import db_option, json_option
+
+if TYPE_CHECKING:
+    from plait.worker.found import Found
+
+
+@click.command()
+@click.argument("target")
+@click.option("--load-timeout", type=click.FloatRange(min=0.1), default=30.0, show_default=True, metavar="SECONDS",
+              help="How long one file may take.")  # fmt: skip
+@json_option
+@db_option
+def check(target: str, load_timeout: float, as_json: bool) -> int:
+    """Load every definition of TARGET (a file, a folder or a module), without running a flow.
+
+    Each file is loaded in a process of its own: one that is broken, hangs, exits or crashes is told, and the others are
+    found all the same. Exit code 1 if one does not load.
+
+    \b
+      plait check flows/
+      plait check flows/ --json
+    """
+    from plait.worker.isolated import Request, load_isolated
+
+    found = load_isolated(Request(target=target, timeout=load_timeout))
+    if as_json:
+        print_json(
+            {
+                "files": len(found.files),
+                "workflows": [{"name": each.name, "kind": each.kind, "file": each.file} for each in found.workflows],
+                "assets": [{"name": each.key, "kind": "asset", "file": each.file} for each in found.assets],
+                "errors": [{"file": each.file, "error": each.error} for each in found.errors],
+            }
+        )
+    else:
+        _show(found)
+    return 1 if found.errors else 0
+
+
+def _show(found: Found) -> None:
+    for text in found.warnings:
+        say(f"warning: {text}")
+    for problem in found.errors:
+        say(click.style(f"{near(problem.file)}", fg="red", bold=True))
+        say(_indented(problem.error))
+        if problem.traceback:
+            say(_indented(problem.traceback.rstrip(), 4))
+        say("")
+    flows = sum(each.kind == "flow" for each in found.workflows)
+    dags = len(found.workflows) - flows
+    counts = [_count(dags, "dag"), _count(flows, "flow"), _count(len(found.assets), "asset")]
+    click.echo(f"{_count(len(found.files), 'file')}: {', '.join(counts)}; {_count(len(found.errors), 'error')}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _indented(text: str, by: int = 2) -> str:
+    return "\n".join(" " * by + line for line in text.splitlines())

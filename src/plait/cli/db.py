@@ -1,0 +1,60 @@
+"""`plait db`: the database's schema."""
+
+import click
+
+from plait.cli.common import print_json, settings
+from plait.cli.options import db_option, json_option
+
+
+@click.group()
+@db_option
+def db() -> None:
+    """The database: upgrade its schema, look at its version. The embedded one upgrades itself when it is used."""
+
+
+@db.command()
+@db_option
+def upgrade() -> None:
+    """Bring the database to the schema of this version of plait.
+
+    \b
+      plait db upgrade
+      plait db upgrade --db sqlite:////srv/plait/plait.db
+    """
+    from plait import bootstrap
+    from plait.adapters.stores.open import status as look
+    from plait.adapters.stores.open import upgrade as bring_up
+
+    where = settings()
+    before, _ = look(where.db)
+    if before is None:
+        bootstrap.open_store(where, sweep=False).close()  # makes the folder as well
+    else:
+        bring_up(where.db)
+    _, head = look(where.db)
+    done = "was up to date" if before == head else f"is at {head} now" + (f", it was at {before}" if before else "")
+    click.echo(f"{where.db} {done}")
+
+
+@db.command()
+@json_option
+@db_option
+def status(as_json: bool) -> int:
+    """Show the schema's version in the database, and the one of this version of plait. Exit code 1 if they differ.
+
+    \b
+      plait db status
+      plait db status --json
+    """
+    from plait.adapters.stores.open import status as look
+
+    where = settings()
+    found, head = look(where.db)
+    if as_json:
+        print_json({"db": where.db, "revision": found, "head": head, "up_to_date": found == head})
+    else:
+        state = (
+            "there is no database yet" if found is None else "up to date" if found == head else "run plait db upgrade"
+        )
+        click.echo(f"database:  {where.db}\nrevision:  {found or '-'}\nhead:      {head}\n{state}")
+    return 0 if found in (None, head) else 1

@@ -1,0 +1,60 @@
+"""What can be done to a run from outside of the process that owns it."""
+
+from collections.abc import Callable
+from enum import StrEnum
+
+from plait.model.errors import UsageError
+from plait.model.ids import RunId
+from plait.model.rows import RunRow
+from plait.model.stimuli import CancelRequested
+from plait.ports import Clock, RunStore
+from plait.services import inbox
+from plait.services.views import is_over
+
+
+class Ended(StrEnum):
+    """What came of waiting for a run."""
+
+    OVER = "over"
+    NO_OWNER = "no owner"
+    NO_ANSWER = "no answer"
+
+
+class RunRequests:
+    """Asks the owners of runs for something. `wake` rings their bell, `pause(seconds)` waits."""
+
+    def __init__(
+        self, store: RunStore, clock: Clock, pause: Callable[[float], None], wake: Callable[[], None] = lambda: None
+    ):
+        self._store = store
+        self._clock = clock
+        self._pause = pause
+        self._wake = wake
+
+    def cancel(self, row: RunRow, reason: str) -> None:
+        """Ask the owner of a run to cancel it. Raises UsageError when it is over."""
+        if is_over(row.state):
+            raise UsageError(f"run {row.run_id} is over already: it is {row.state}")
+        inbox.say(self._store, row.run_id, CancelRequested(reason=reason), self._wake)
+
+    def wait(self, run_id: RunId, timeout: float) -> tuple[Ended, RunRow]:
+        """Wait until a run is over, at most `timeout` seconds. A run that no live process owns is not waited for."""
+        give_up = self._clock.now() + timeout
+        delay = 0.02
+        while True:
+            row = self._store.get_run(run_id)
+            if row is None:
+                raise UsageError(f"run {run_id} was deleted meanwhile")
+            if is_over(row.state):
+                return Ended.OVER, row
+            if not self.has_owner(row):
+                return Ended.NO_OWNER, row
+            if self._clock.now() >= give_up:
+                return Ended.NO_ANSWER, row
+            self._pause(delay)
+            delay = min(0.5, delay * 1.5)
+
+    def has_owner(self, row: RunRow) -> bool:
+        """Whether a process whose lease holds owns the run."""
+        now = self._clock.now()
+        return any(owner.owner == row.owner and owner.lease_until > now for owner in self._store.owners())
