@@ -83,7 +83,6 @@ class Hello(msgspec.Struct, array_like=True, tag=1):
     path: list[str]
     pythonpath: str | None
     folder: str
-    load_timeout: float
 
 
 class Fork(msgspec.Struct, array_like=True, tag=2):

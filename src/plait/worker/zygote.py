@@ -27,6 +27,8 @@ from typing import NoReturn
 from plait.ports import Runner
 from plait.worker import frames, process
 
+SHOW_YOURSELF = signal.SIGUSR1
+"""While the zygote loads: write what every thread is doing to the log."""
 _MAX_FDS = 32
 
 
@@ -70,8 +72,8 @@ def _die_with_parent(sig: int) -> None:
 
 
 def _load(hello: frames.Hello, control: socket.socket) -> Runner:
-    # The place of a hang is in the zygote's log when the parent gives up.
-    faulthandler.dump_traceback_later(max(hello.load_timeout * 0.9, 0.1), file=sys.stderr)
+    # The parent asks for the place of a hang when it gives up.
+    faulthandler.register(SHOW_YOURSELF, file=2, all_threads=True)
     with _exit_with(control):
         try:
             module, _, name = hello.factory.partition(":")
@@ -81,7 +83,7 @@ def _load(hello: frames.Hello, control: socket.socket) -> Runner:
             control.sendall(frames.encode(failed))
             sys.stdout.flush()
             sys.exit(1)
-    faulthandler.cancel_dump_traceback_later()
+    faulthandler.unregister(SHOW_YOURSELF)
     sys.stdout.flush()
     control.sendall(frames.encode(frames.Loaded()))
     return runner

@@ -313,6 +313,23 @@ def test_stop_leaves_no_process_thread_or_handle(tmp_path):
     assert len(list(fds.iterdir())) == before
 
 
+def test_a_forked_child_of_the_parent_neither_keeps_nor_ends_the_workers(here: World):
+    here.run(execution(1))
+    child = os.fork()
+    if child == 0:
+        here.executor.stop(0.1)
+        time.sleep(30)
+        os._exit(0)
+    try:
+        assert here.run(execution(2))[0].verdict is Verdict.SUCCESS
+        [zygote] = zygotes_of(os.getpid())
+        here.executor.stop(1.0)
+        assert not alive(zygote)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_stop_before_anything_ran(tmp_path):
     with world("processes", tmp_path):
         pass

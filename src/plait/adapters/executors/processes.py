@@ -174,6 +174,7 @@ class ProcessExecutor:
 
     def let_go(self) -> None:
         """In a forked child of this process: its copies of our handles would hide our end from the workers."""
+        self._lock = threading.Lock()  # the old one may be held by a thread that does not exist here
         if not self._over:
             self._over = "forked"
             self._pool.let_go()

@@ -5,15 +5,17 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import plait.model
-from plait.worker import endings, frames
+from plait.worker import endings, frames, zygote
 
 _STARTS = 5
 _WITHIN = 60.0
 _TAIL = 4000
+_SHOW = 0.1
 
 
 class RestartBudget:
@@ -47,7 +49,6 @@ class ZygoteLink:
             path=[entry or os.getcwd() for entry in sys.path],
             pythonpath=os.environ.get("PYTHONPATH"),
             folder=str(folder),
-            load_timeout=load_timeout,
         )
         with theirs, self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -80,6 +81,8 @@ class ZygoteLink:
 
     def hung(self) -> str:
         """The text for a load that takes too long."""
+        self._process.send_signal(zygote.SHOW_YOURSELF)
+        time.sleep(_SHOW)
         return f"the definitions did not load within {self._load_timeout:g} s\n{self._tail()}"
 
     def died(self) -> str:
