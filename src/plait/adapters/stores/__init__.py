@@ -1,1 +1,1 @@
-"""Stores: where runs are kept. `open.open_store(url)` picks one."""
+"""Stores: where runs, task runs, events, limits, leases and the inbox lie. `open.py` opens one by its URL."""

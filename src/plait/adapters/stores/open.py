@@ -1,56 +1,47 @@
-"""From a URL to a store."""
+"""Opens a store by its URL. Only what is asked for is imported."""
 
-from __future__ import annotations
+from collections.abc import Callable
 
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
-
+from plait.adapters.stores.urls import Address, parse
 from plait.model.errors import StoreError
 from plait.ports import RunStore
 
 
-def sqlite_path(url: str) -> tuple[Path, dict[str, str]]:
-    """The file and the options of a SQLite URL (`sqlite:///relative`, `sqlite:////absolute`) or of a bare path."""
-    if "://" not in url:
-        return Path(url).expanduser().absolute(), {}
-    parts = urlsplit(url)
-    if parts.scheme != "sqlite":
-        raise StoreError(_unknown(url, parts.scheme))
-    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    text = url.split("?", 1)[0].removeprefix("sqlite://").removeprefix("/")
-    if not text:
-        raise StoreError(f"{url!r} names no file; write sqlite:///plait.db or sqlite:////absolute/path/plait.db")
-    return Path(text).expanduser().absolute(), options
+def open_store(url: str, *, migrate: bool = True, on_commit: Callable[[str], None] | None = None) -> RunStore:
+    """Open (and, where it is not there yet, make) the store of a URL: `sqlite:///path`, a bare path, `memory://`.
 
-
-def _unknown(url: str, scheme: str) -> str:
-    if scheme.startswith("postgres"):
-        return f"{url!r}: PostgreSQL is not supported in this version yet; use sqlite:///path"
-    return f"{url!r}: plait knows no database {scheme!r}; use sqlite:///path or memory://"
-
-
-def open_store(url: str, *, migrate: bool = True) -> RunStore:
-    """The store at a URL: `sqlite:///path[?synchronous=NORMAL]`, a bare path, or `memory://`.
-
-    A fresh file gets the schema; an older one is upgraded if `migrate`, else StoreError names `plait db upgrade`.
+    `migrate`: bring a store of an older version up to date, instead of raising StoreError. Options of SQLite:
+    `?synchronous=NORMAL`. `on_commit` is for tests that inject faults.
     """
-    if url.startswith("memory:"):
+    address = parse(url)
+    if address.scheme == "memory":
         from plait.adapters.stores.memory import MemoryStore
 
-        return MemoryStore()
+        return MemoryStore(on_commit=on_commit)
     from plait.adapters.stores.sqlite.store import SqliteStore
 
-    path, options = sqlite_path(url)
-    return SqliteStore(path, migrate=migrate, synchronous=options.get("synchronous", "FULL"))
+    assert address.path is not None  # `parse` names a file for every other scheme
+    synchronous = _sqlite_options(address)
+    return SqliteStore(address.path, synchronous=synchronous, migrate=migrate, on_commit=on_commit)
+
+
+def _sqlite_options(address: Address) -> str:
+    unknown = sorted(set(address.options) - {"synchronous"})
+    if unknown:
+        raise StoreError(f"a SQLite URL has no option {unknown[0]!r}; it knows synchronous=FULL and synchronous=NORMAL")
+    return address.options.get("synchronous", "FULL")
 
 
 def status(url: str) -> tuple[str | None, str]:
-    """The schema's revision in the database (none: fresh) and the one of this version."""
-    from plait.adapters.stores.sqlite import migrate
+    """The revision of a store's schema, none where there is no store yet, and the newest one. Changes nothing."""
+    address = parse(url)
+    if address.path is None:
+        return "memory", "memory"
+    from plait.adapters.stores.sqlite.revisions import HEAD, read_revision
 
-    return migrate.status(sqlite_path(url)[0])
+    return read_revision(address.path), HEAD
 
 
 def upgrade(url: str) -> None:
-    """Bring the database to this version's schema."""
+    """Bring a store's schema to the newest revision, making it where there is none."""
     open_store(url, migrate=True).close()

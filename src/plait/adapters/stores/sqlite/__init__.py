@@ -1,1 +1,1 @@
-"""The embedded store: one SQLite file, WAL, one durable transaction per batch."""
+"""The store in one SQLite file. See docs/decisions/0003-sqlite-store.md."""

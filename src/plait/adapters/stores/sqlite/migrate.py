@@ -1,87 +1,63 @@
-"""The schema's version: fresh files get the full schema, older ones are led there by Alembic, newer ones are refused.
+"""Migrations of an older file, by Alembic. Imported only where one is needed: Alembic and SQLAlchemy take a second.
 
-Alembic takes a second to import, so it is imported only when a file is older than this version.
+Each revision is one transaction, begun with the write lock: other processes wait, or go on between two of them; one
+that dies leaves whole revisions; and of two that migrate at the same time each finds out, once it has the lock, what
+is left.
 """
 
 import sqlite3
-from importlib import resources
 from pathlib import Path
 
-from plait.adapters.stores.sqlite.connect import begin, connect
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Connection
+from sqlalchemy.pool import NullPool
+
+from plait.adapters.stores.sqlite.connections import begin, connect
+from plait.adapters.stores.sqlite.revisions import HEAD, REVISIONS, revision_of
 from plait.model.errors import StoreError
 
-HEAD = "0001"
-"""The newest revision in `migrations/versions`; a test holds the two together."""
-REVISIONS = ("0001",)
-"""All revisions, oldest first."""
+FOLDER = Path(__file__).with_name("migrations")
 
 
-def revision(connection: sqlite3.Connection) -> str | None:
-    """The file's revision; none for a fresh file. Raises StoreError for a file that is not plait's."""
-    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not names:
-        return None
-    if "alembic_version" not in names or "task_runs" not in names:
-        raise StoreError("this database has tables, but not plait's; use another with --db")
-    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    return row[0] if row else None
+def config() -> Config:
+    """Alembic's configuration, without a file."""
+    made = Config()
+    made.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    return made
 
 
-def prepare(connection: sqlite3.Connection, path: Path, *, migrate: bool) -> None:
-    """Bring a file to this version's schema, or say why not."""
-    found = revision(connection)
-    if found == HEAD:
-        return
-    if found is None:
-        _create(connection, path)
-        return
-    if found not in REVISIONS:
-        raise StoreError(
-            f"{path} was written by a newer plait (its schema is {found!r}, this version knows {HEAD!r}); "
-            "upgrade plait, or use another database with --db"
-        )
-    if not migrate:
-        raise StoreError(f"{path} has the older schema {found!r}; run `plait db upgrade`")
-    upgrade(path)
+def run_migrations(path: Path, target: str = HEAD) -> None:
+    """Bring the file to revision `target`, one revision a transaction."""
+    engine = create_engine(
+        "sqlite://", creator=lambda: connect(path, synchronous="FULL"), poolclass=NullPool, isolation_level=None
+    )
+    event.listen(engine, "begin", _begin)
+    while _one_more(engine.connect(), path, target):
+        pass
 
 
-def _create(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the full schema, unless another process was faster."""
-    begin(connection, path)
-    try:
-        if revision(connection) is None:
-            for statement in schema().split(";\n"):
-                if statement.strip():
-                    connection.execute(statement)
-            connection.execute("INSERT INTO alembic_version VALUES (?)", (HEAD,))
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+def _begin(connection: Connection) -> None:
+    begin(_driver(connection))
 
 
-def schema() -> str:
-    """The full schema as SQL."""
-    return resources.files("plait.adapters.stores.sqlite").joinpath("schema.sql").read_text(encoding="utf-8")
+def _driver(connection: Connection) -> sqlite3.Connection:
+    found = connection.connection.driver_connection
+    assert isinstance(found, sqlite3.Connection)  # that is what the engine's creator makes
+    return found
 
 
-def status(path: Path) -> tuple[str | None, str]:
-    """The file's revision (none: there is no file yet) and this version's."""
-    if not path.exists():
-        return None, HEAD
-    connection = connect(path, synchronous="FULL")
-    try:
-        return revision(connection), HEAD
-    finally:
-        connection.close()
-
-
-def upgrade(path: Path, to: str = "head") -> None:
-    """Apply what is missing, by Alembic; each migration is one transaction, so a broken-off upgrade goes on where it was."""
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(resources.files("plait.adapters.stores.sqlite").joinpath("migrations")))
-    config.set_main_option("sqlalchemy.url", f"sqlite:///{path}".replace("%", "%%"))
-    command.upgrade(config, to)
+def _one_more(connection: Connection, path: Path, target: str) -> bool:
+    """Apply the next revision. False when there is none left."""
+    with connection, connection.begin():
+        found = revision_of(_driver(connection), path)
+        if found == target:
+            return False
+        if found is not None and found not in REVISIONS:
+            raise StoreError(f"{path} was migrated by a newer plait just now: upgrade plait")
+        settings = config()
+        settings.attributes["connection"] = connection
+        following = REVISIONS[0 if found is None else REVISIONS.index(found) + 1]
+        command.upgrade(settings, following)
+        return True

@@ -1,116 +1,298 @@
-"""Every statement of the SQLite store, by its purpose."""
+"""Every statement that the SQLite store sends, named, with its purpose.
 
-from collections.abc import Sequence
-from typing import Any
+Nothing else in plait speaks SQLite's SQL, but for schema.sql and the migrations. Lists of values travel as one JSON
+parameter (`json_each`), so that a statement's text is constant and stays prepared.
+"""
 
-from plait.adapters.stores.rows import RUN_COLUMNS, TASK_COLUMNS
-
-_RUN = ", ".join(RUN_COLUMNS)
-_TASK = ", ".join(TASK_COLUMNS)
-_TASK_BARE = ", ".join("NULL" if name == "outputs" else name for name in TASK_COLUMNS)
-_KEPT = ("outputs", "control", "spec", "error", "log")
-_SET_TASK = ", ".join(
-    f"{name} = COALESCE(excluded.{name}, {name})" if name in _KEPT else f"{name} = excluded.{name}"
-    for name in TASK_COLUMNS
-    if name != "no"
+from plait.adapters.stores.encoding import (
+    FINAL_RUN_STATES,
+    KEPT_COLUMNS,
+    LIVE_TASK_STATES,
+    OPEN_RUN_STATES,
+    RUN_COLUMNS,
+    TASK_COLUMNS,
 )
-_ENDED = "('success', 'failed', 'cancelled', 'crashed')"
 
-# graphs
+
+def _texts(values: tuple[str, ...]) -> str:
+    return "(" + ", ".join(f"'{value}'" for value in values) + ")"
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
+OPEN = f"state IN {_texts(OPEN_RUN_STATES)}"
+"""A run that goes on. The very text of the index `runs_open`, so that SQLite uses it."""
+FINAL = f"state IN {_texts(FINAL_RUN_STATES)}"
+LIVE = f"state IN {_texts(LIVE_TASK_STATES)}"
+
+_RUN = ", ".join(RUN_COLUMNS[:-1])
+_TASK = ", ".join(TASK_COLUMNS[:-1])
+_RUN_NUMBER = "(SELECT id FROM runs WHERE run_id = ?)"
+
+# --- runs: written by a transaction ----------------------------------------------------------------------------------
+
+INSERT_RUN = f"INSERT INTO runs ({', '.join(RUN_COLUMNS)}) VALUES ({_marks(len(RUN_COLUMNS))})"
+"""A new run."""
+
+FENCE = "SELECT id, epoch FROM runs WHERE run_id = ?"
+"""The run's own number, and the epoch under which it may be written."""
+
+UPDATE_RUN = f"UPDATE runs SET {', '.join(f'{column} = ?' for column in RUN_COLUMNS[1:])} WHERE id = ?"
+"""A run's row as its scheduler has it."""
+
+UPSERT_TASK = (
+    f"INSERT INTO tasks (run, {', '.join(TASK_COLUMNS)}) VALUES ({_marks(1 + len(TASK_COLUMNS))}) "
+    "ON CONFLICT (run, no) DO UPDATE SET "
+    # What names a task run never changes under its number; leaving it out spares the index.
+    + ", ".join(f"{column} = excluded.{column}" for column in TASK_COLUMNS[3:-5])
+    + "".join(f", {column} = coalesce(excluded.{column}, {column})" for column in KEPT_COLUMNS)
+)
+"""A task run, new or changed. The hot one."""
+
+INSERT_EVENTS = "INSERT INTO events (run, seq, data) VALUES (?, ?, ?)"
+"""A chunk of events under its last one's number."""
+
+UPSERT_ATTEMPT = f"INSERT OR REPLACE INTO attempts VALUES ({_marks(8)})"
+"""An attempt before a task run's last one."""
+
+UPSERT_SCOPE = f"INSERT OR REPLACE INTO scopes VALUES ({_marks(6)})"
+"""A scope that was expanded; a new generation replaces the old one."""
+
+UPSERT_ASSET = (
+    f"INSERT INTO assets VALUES ({_marks(7)}) ON CONFLICT (key, partition) DO UPDATE SET run_id = excluded.run_id, "
+    "no = excluded.no, at = excluded.at, data_version = excluded.data_version, metadata = excluded.metadata "
+    "WHERE excluded.at >= assets.at"
+)
+"""The latest materialization; one that comes late does not hide a newer one."""
+
+UPSERT_WORKFLOW = f"INSERT OR REPLACE INTO workflows VALUES ({_marks(4)})"
+"""What is remembered of a workflow."""
+
+# --- graphs ----------------------------------------------------------------------------------------------------------
+
 HAS_GRAPH = "SELECT 1 FROM graphs WHERE hash = ?"
-SAVE_GRAPH = "INSERT OR IGNORE INTO graphs VALUES (?, ?)"
-LOAD_GRAPH = "SELECT graph FROM graphs WHERE hash = ?"
+"""Whether a graph is there."""
 
-# runs
-CREATE_RUN = f"INSERT INTO runs ({_RUN}) VALUES ({', '.join('?' * len(RUN_COLUMNS))})"
-UPDATE_RUN = f"UPDATE runs SET {', '.join(f'{name} = ?' for name in RUN_COLUMNS[1:])} WHERE run_id = ?"
+INSERT_GRAPH = "INSERT OR IGNORE INTO graphs (hash, data) VALUES (?, ?)"
+"""Keep a graph; what is there stays."""
+
+GET_GRAPH = "SELECT data FROM graphs WHERE hash = ?"
+"""A graph by its hash."""
+
+DELETE_UNUSED_GRAPHS = (
+    "DELETE FROM graphs WHERE hash IN (SELECT value FROM json_each(?)) "
+    "AND NOT EXISTS (SELECT 1 FROM runs WHERE graph_hash = graphs.hash)"
+)
+"""Graphs of deleted runs that no run has any more."""
+
+# --- runs: read ------------------------------------------------------------------------------------------------------
+
 GET_RUN = f"SELECT {_RUN} FROM runs WHERE run_id = ?"
-EPOCH = "SELECT epoch FROM runs WHERE run_id = ?"
-FIND_RUNS = f"SELECT {_RUN} FROM runs WHERE (run_id >= ? AND run_id < ?) OR run_id LIKE ? ORDER BY run_id DESC LIMIT ?"
-PREVIOUS_RUN = f"""SELECT {_RUN} FROM runs WHERE workflow = ? AND logical_date < ?
-    ORDER BY logical_date DESC, run_id DESC LIMIT 1"""
-OLD_RUNS = f"SELECT run_id FROM runs WHERE state IN {_ENDED} AND finished_at < ? ORDER BY run_id LIMIT ?"
-TABLES_OF_A_RUN = ("task_runs", "attempts", "scopes", "events", "slots", "inbox", "runs")
+"""One run."""
 
-# task runs: `outputs` are read only where they are wanted
-UPSERT_TASK = f"""INSERT INTO task_runs (run_id, {_TASK}) VALUES ({', '.join('?' * (len(TASK_COLUMNS) + 1))})
-    ON CONFLICT (run_id, no) DO UPDATE SET {_SET_TASK}"""
-ALL_TASKS = f"SELECT {_TASK_BARE} FROM task_runs WHERE run_id = ? ORDER BY no"
-TASKS = f"""SELECT {_TASK_BARE} FROM task_runs WHERE run_id = ? AND no > ? AND (current = 1 OR ? = 1)
-    ORDER BY no LIMIT ?"""
-TASK = f"SELECT {_TASK} FROM task_runs WHERE run_id = ? AND no = ?"
-TASK_STATE = "SELECT state FROM task_runs WHERE run_id = ? AND key = ? AND path = ? AND current = 1 ORDER BY no DESC LIMIT 1"
+RUN_NUMBER = "SELECT id FROM runs WHERE run_id = ?"
+"""A run's own number."""
 
-# what goes with them
-ADD_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?)"
-EVENTS = "SELECT seq, at, data FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
-LAST_SEQ = "SELECT max(seq) FROM events WHERE run_id = ?"
-ADD_ATTEMPT = "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-ATTEMPTS = """SELECT no, attempt, state, started_at, finished_at, error, log FROM attempts WHERE run_id = ?
-    ORDER BY no, attempt"""
-ADD_SCOPE = "INSERT OR REPLACE INTO scopes VALUES (?, ?, ?, ?, ?, ?)"
-SCOPES = "SELECT scope, path, generation, length, keys FROM scopes WHERE run_id = ?"
+RUNS_BEGINNING = f"SELECT {_RUN} FROM runs WHERE run_id >= ? AND run_id < ? ORDER BY run_id DESC LIMIT ?"
+"""Runs whose id begins so: a range of the index."""
 
-# limits and slots
-SAVE_LIMIT = "INSERT OR REPLACE INTO limits VALUES (?, ?)"
-LIMITS = "SELECT key, slots FROM limits ORDER BY key"
+RUNS_ENDING = f"SELECT {_RUN} FROM runs WHERE substr(run_id, ?) = ? ORDER BY run_id DESC LIMIT ?"
+"""Runs whose id ends so: looks at every id, newest first."""
+
+LIST_RUNS = f"SELECT {_RUN} FROM runs WHERE {{}} ORDER BY run_id DESC LIMIT ?"
+"""Runs, newest first, by some of the conditions below."""
+
+OF_WORKFLOW = "workflow = ?"
+OF_PARENT = "parent = ?"
+BEFORE_RUN = "run_id < ?"
+IN_STATES = "state IN (SELECT value FROM json_each(?))"
+
+PREVIOUS_RUN = (
+    f"SELECT {_RUN} FROM runs WHERE workflow = ? AND logical_at < ? ORDER BY logical_at DESC, run_id DESC LIMIT 1"
+)
+"""The run of a workflow before a date; of several at one date the newest."""
+
+LAST_EVENT = "SELECT max(seq) FROM events WHERE run = ?"
+"""The number of a run's last event."""
+
+ALL_TASKS = f"SELECT {_TASK} FROM tasks WHERE run = ?"
+"""All task runs of a run, every generation."""
+
+ALL_SCOPES = "SELECT scope, path, generation, length, keys FROM scopes WHERE run = ?"
+"""All expanded scopes of a run."""
+
+PAGE_OF_TASKS = f"SELECT {_TASK} FROM tasks WHERE run = {_RUN_NUMBER} AND no > ? AND current >= ? ORDER BY no LIMIT ?"
+"""Task runs by number; `current >= 0` are all of them, a limit of -1 is none."""
+
+ONE_TASK = f"SELECT {_TASK}, outputs FROM tasks WHERE run = {_RUN_NUMBER} AND no = ?"
+"""One task run with its results."""
+
+OUTPUTS = (
+    f"SELECT no, outputs FROM tasks WHERE run = {_RUN_NUMBER} AND no IN (SELECT value FROM json_each(?)) "
+    "AND outputs IS NOT NULL"
+)
+"""The results of some task runs."""
+
+TASK_STATE = (
+    f"SELECT state FROM tasks WHERE run = {_RUN_NUMBER} AND key = ? AND path = ? AND current = 1 "
+    "ORDER BY no DESC LIMIT 1"
+)
+"""The state of a node's task run, by its current generation."""
+
+ATTEMPTS = (
+    "SELECT no, attempt, state, started_at, finished_at, error, log FROM attempts "
+    f"WHERE run = {_RUN_NUMBER} ORDER BY no, attempt"
+)
+"""The attempts before the last ones."""
+
+EVENTS = f"SELECT data FROM events WHERE run = {_RUN_NUMBER} AND seq > ? ORDER BY seq"
+"""Chunks of events that hold some after a number; read as far as needed."""
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
 LIMIT_SIZE = "SELECT slots FROM limits WHERE key = ?"
-USED_BY_OTHERS = "SELECT sum(slots) FROM slots WHERE key = ? AND NOT (run_id = ? AND no = ?)"
-TAKE_SLOTS = "INSERT OR REPLACE INTO slots VALUES (?, ?, ?, ?)"
-RELEASE = "DELETE FROM slots WHERE run_id = ? AND no = ?"
-FREE_RUN = "DELETE FROM slots WHERE run_id = ?"
-SLOTS = "SELECT key, run_id, no, slots FROM slots WHERE ? IS NULL OR key = ? ORDER BY key, run_id, no"
+"""How many slots a limit has."""
 
-# workflows and assets
-SAVE_WORKFLOW = "INSERT OR REPLACE INTO workflows VALUES (?, ?, ?, ?)"
-WORKFLOW = "SELECT kind, paused, failures_in_a_row FROM workflows WHERE name = ?"
-SAVE_ASSET = "INSERT OR REPLACE INTO assets VALUES (?, ?, ?, ?, ?, ?, ?)"
+SLOTS_USED = "SELECT coalesce(sum(slots), 0) FROM slots WHERE key = ?"
+"""How many of them are taken."""
 
-# owners
-PROLONG = "UPDATE owners SET lease_until = ? WHERE owner = ?"
-REGISTER = "INSERT INTO owners VALUES (?, ?, ?, ?, ?)"
-WAS_SWEPT = "SELECT 1 FROM runs WHERE owner = ? LIMIT 1"
-OWNERS = "SELECT owner, host, pid, started, lease_until FROM owners ORDER BY owner"
-DROP_OWNER = "DELETE FROM owners WHERE owner = ?"
-LEASE_OF = """SELECT runs.epoch, runs.owner, runs.state, owners.lease_until FROM runs
-    LEFT JOIN owners ON owners.owner = runs.owner WHERE run_id = ?"""
-TAKE_OVER = "UPDATE runs SET owner = ?, epoch = ? WHERE run_id = ?"
-OPEN_RUNS_OF = f"SELECT run_id, session FROM runs WHERE owner = ? AND state NOT IN {_ENDED}"
-CRASH_RUN = "UPDATE runs SET state = 'crashed', reason = ?, finished_at = ?, epoch = epoch + 1 WHERE run_id = ?"
-CRASH_TASKS = """UPDATE task_runs SET state = 'crashed', reason = ?, finished_at = ?
-    WHERE run_id = ? AND state IN ('dispatched', 'running')"""
-DISOWN_RUN = "UPDATE runs SET owner = NULL, epoch = epoch + 1 WHERE run_id = ?"
+SLOTS_HELD = "SELECT slots FROM slots WHERE run_id = ? AND no = ? AND key = ?"
+"""How many of them this one holds."""
 
-# inbox
+TAKE_SLOTS = f"INSERT OR REPLACE INTO slots (run_id, no, key, slots) VALUES ({_marks(4)})"
+"""Hold slots."""
+
+RELEASE_SLOTS = "DELETE FROM slots WHERE run_id = ? AND no = ?"
+"""Give all slots of a task run back."""
+
+UPSERT_LIMIT = f"INSERT OR REPLACE INTO limits VALUES ({_marks(2)})"
+"""Declare or resize a limit."""
+
+LIMITS = "SELECT key, slots FROM limits ORDER BY key"
+"""All limits."""
+
+SLOTS = "SELECT key, run_id, no, slots FROM slots ORDER BY key, run_id, no"
+"""Who holds what."""
+
+SLOTS_OF_LIMIT = "SELECT key, run_id, no, slots FROM slots WHERE key = ? ORDER BY run_id, no"
+"""Who holds slots of one limit."""
+
+GET_WORKFLOW = "SELECT name, kind, paused, failures_in_a_row FROM workflows WHERE name = ?"
+"""What is remembered of a workflow."""
+
+ASSETS = "SELECT key, partition, run_id, no, at, data_version, metadata FROM assets ORDER BY key, partition"
+"""All latest materializations."""
+
+SOME_ASSETS = (
+    "SELECT key, partition, run_id, no, at, data_version, metadata FROM assets "
+    "WHERE key IN (SELECT value FROM json_each(?)) ORDER BY key, partition"
+)
+"""Those of some assets."""
+
+# --- owners ----------------------------------------------------------------------------------------------------------
+
+RENEW = "UPDATE owners SET host = ?, pid = ?, started = ?, lease_until = ? WHERE owner = ? AND swept_at IS NULL"
+"""Prolong a lease."""
+
+REGISTER = "INSERT OR IGNORE INTO owners (owner, host, pid, started, lease_until) VALUES (?, ?, ?, ?, ?)"
+"""A new owner; nothing happens to one that was swept."""
+
+OWNERS = "SELECT owner, host, pid, started, lease_until FROM owners WHERE swept_at IS NULL ORDER BY owner"
+"""Who is there."""
+
+RELEASE_OWNER = "DELETE FROM owners WHERE owner = ?"
+"""An owner that ends in order."""
+
+LEASE_OF = "SELECT lease_until FROM owners WHERE owner = ? AND swept_at IS NULL"
+"""Until when an owner's lease holds."""
+
+HOLDER = "SELECT id, owner, epoch, state FROM runs WHERE run_id = ?"
+"""Who has a run."""
+
+TAKE_OVER = "UPDATE runs SET owner = ?, epoch = ? WHERE id = ?"
+"""Give a run to another owner under a new epoch."""
+
+FREE_SLOTS_OF_RUN = "DELETE FROM slots WHERE run_id = ?"
+"""Everything that a run holds."""
+
+MARK_SWEPT = (
+    "INSERT INTO owners (owner, host, pid, started, lease_until, swept_at) VALUES (:owner, '', 0, 0, 0, :now) "
+    "ON CONFLICT (owner) DO UPDATE SET swept_at = :now WHERE swept_at IS NULL"
+)
+"""An owner is dead, for good."""
+
+FORGET_SWEPT = "DELETE FROM owners WHERE swept_at < ?"
+"""Owners that were declared dead long ago."""
+
+OPEN_RUNS_OF = (
+    f"SELECT id, run_id, session FROM runs WHERE {OPEN} AND owner IN (SELECT value FROM json_each(?)) ORDER BY run_id"
+)
+"""The open runs of some owners."""
+
+FREE_SLOTS_OF = (
+    "DELETE FROM slots WHERE run_id IN (SELECT DISTINCT slots.run_id FROM slots JOIN runs USING (run_id) "
+    "WHERE runs.owner IN (SELECT value FROM json_each(?)))"
+)
+"""Everything that the runs of some owners hold."""
+
+CRASH_RUN = (
+    "UPDATE runs SET state = 'crashed', reason = ?, finished_at = ?, owner = NULL, epoch = epoch + 1 WHERE id = ?"
+)
+"""A session-owned run whose owner died; the new epoch keeps a late write of that owner out."""
+
+ORPHAN_RUN = "UPDATE runs SET owner = NULL, epoch = epoch + 1 WHERE id = ?"
+"""A service-owned run whose owner died: any scheduler may take it."""
+
+LIVE_TASKS = f"SELECT no, more FROM tasks WHERE run = ? AND {LIVE}"
+"""Task runs that were executing."""
+
+CRASH_TASK = "UPDATE tasks SET state = 'crashed', finished_at = ?, more = ? WHERE run = ? AND no = ?"
+"""A task run that died with its owner."""
+
+# --- inbox -----------------------------------------------------------------------------------------------------------
+
 PUT_INBOX = "INSERT INTO inbox (run_id, data) VALUES (?, ?)"
-INBOX_RUNS = "SELECT DISTINCT run_id FROM inbox LIMIT 1000"
-INBOX = "SELECT id, run_id, data FROM inbox ORDER BY id LIMIT 10000"
-DROP_INBOX = "DELETE FROM inbox WHERE id = ?"
+"""Leave a stimulus."""
 
+PEEK_INBOX = "SELECT id, run_id, data FROM inbox WHERE run_id IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ?"
+"""What is there, oldest first."""
 
-def list_runs(
-    workflow: str | None, states: Sequence[str], parent: str | None, before: str | None, limit: int
-) -> tuple[str, tuple[Any, ...]]:
-    """Runs, newest first, by what is given."""
-    where: list[str] = []
-    values: list[Any] = []
-    for clause, value in (("workflow = ?", workflow), ("parent = ?", parent), ("run_id < ?", before)):
-        if value is not None:
-            where.append(clause)
-            values.append(value)
-    if states:
-        where.append(f"state IN ({', '.join('?' * len(states))})")
-        values.extend(states)
-    condition = f"WHERE {' AND '.join(where)}" if where else ""
-    return f"SELECT {_RUN} FROM runs {condition} ORDER BY run_id DESC LIMIT ?", (*values, limit)  # noqa: S608  no values in it
+TAKE_INBOX = "DELETE FROM inbox WHERE id IN (SELECT value FROM json_each(?))"
+"""Take it."""
 
+# --- retention -------------------------------------------------------------------------------------------------------
 
-def outputs(count: int) -> str:
-    """The outputs of `count` task runs of a run."""
-    return f"SELECT no, outputs FROM task_runs WHERE run_id = ? AND no IN ({', '.join('?' * count)}) AND outputs IS NOT NULL"  # noqa: S608  no values in it
+OLD_RUNS = f"SELECT id, run_id, graph_hash FROM runs WHERE finished_at < ? AND {FINAL} ORDER BY finished_at LIMIT ?"
+"""Final runs that ended before a time."""
 
+DROP_RUN = (
+    "INSERT INTO trash (run) VALUES (?)",
+    "DELETE FROM runs WHERE id = ?",
+)
+"""Make a run vanish, by its own number; its clustered rows follow (`DELETE_PARTS`)."""
 
-def assets(count: int) -> str:
-    """The materializations of `count` assets, or of all."""
-    where = f"WHERE key IN ({', '.join('?' * count)})" if count else ""
-    return f"SELECT key, partition, run_id, no, at, data_version, metadata FROM assets {where} ORDER BY key, partition"  # noqa: S608  no values in it
+DROP_RUN_BY_ID = (
+    "DELETE FROM slots WHERE run_id = ?",
+    "DELETE FROM inbox WHERE run_id = ?",
+)
+"""What belongs to a run by its id."""
+
+DROP_STRAY_INBOX = "DELETE FROM inbox WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.run_id = inbox.run_id)"
+"""Stimuli for runs that are not there."""
+
+TRASH = "SELECT run FROM trash ORDER BY run"
+"""Runs whose rows are still to be deleted."""
+
+DELETE_PARTS = (
+    "DELETE FROM tasks WHERE run = :run AND no IN (SELECT no FROM tasks WHERE run = :run ORDER BY no LIMIT :most)",
+    "DELETE FROM events WHERE run = :run AND seq IN (SELECT seq FROM events WHERE run = :run ORDER BY seq LIMIT :most)",
+    "DELETE FROM attempts WHERE run = :run AND no IN (SELECT DISTINCT no FROM attempts WHERE run = :run LIMIT :most)",
+    "DELETE FROM scopes WHERE run = :run AND (scope, path) IN "
+    "(SELECT scope, path FROM scopes WHERE run = :run LIMIT :most)",
+)
+"""A bounded part of a deleted run's rows, table by table."""
+
+EMPTIED = "DELETE FROM trash WHERE run = ?"
+"""Nothing is left of a deleted run."""

@@ -1,47 +1,160 @@
--- The full schema for fresh files. `migrations/` leads older files to the same; a test compares the two.
+-- The full schema of revision 0001, for fresh files. A change here goes with a new migration in migrations/versions;
+-- a test compares the two.
+
+CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+
+-- One row a run. `id` is the run's own number, which the clustered tables below use as their key's first part: it is
+-- shorter than the text, and newer runs come later in the file. Never used twice.
 CREATE TABLE runs (
-    run_id TEXT PRIMARY KEY, workflow TEXT NOT NULL, kind TEXT NOT NULL, graph_hash TEXT NOT NULL, state TEXT NOT NULL,
-    created_at REAL NOT NULL, started_at REAL, finished_at REAL, params BLOB NOT NULL, logical_date TEXT, partition TEXT,
-    parent TEXT, owner TEXT, epoch INTEGER NOT NULL, session INTEGER NOT NULL, engine_min INTEGER NOT NULL,
-    reason TEXT NOT NULL, target TEXT NOT NULL, tags TEXT NOT NULL, extra TEXT NOT NULL
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_id TEXT NOT NULL UNIQUE,
+    workflow TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    graph_hash TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    started_at REAL,
+    finished_at REAL,
+    params BLOB NOT NULL,
+    logical_date TEXT,
+    partition TEXT,
+    parent TEXT,
+    owner TEXT,
+    epoch INTEGER NOT NULL,
+    session INTEGER NOT NULL,
+    engine_min INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    target TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    extra BLOB,
+    logical_at REAL
+);
+
+CREATE INDEX runs_of_workflow ON runs (workflow, run_id);
+
+CREATE INDEX runs_dated ON runs (workflow, logical_at, run_id) WHERE logical_at IS NOT NULL;
+
+CREATE INDEX runs_below ON runs (parent, run_id) WHERE parent IS NOT NULL;
+
+CREATE INDEX runs_open ON runs (run_id, owner) WHERE state IN ('cancelling', 'paused', 'queued', 'running');
+
+CREATE INDEX runs_finished ON runs (finished_at) WHERE finished_at IS NOT NULL;
+
+CREATE INDEX runs_of_graph ON runs (graph_hash);
+
+-- One row a task run; `more` is JSON of what SQL never asks for.
+CREATE TABLE tasks (
+    run INTEGER NOT NULL,
+    no INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    path TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    token INTEGER NOT NULL,
+    started_at REAL,
+    finished_at REAL,
+    current INTEGER NOT NULL,
+    more TEXT NOT NULL,
+    control BLOB,
+    error BLOB,
+    log BLOB,
+    spec BLOB,
+    outputs BLOB,
+    PRIMARY KEY (run, no)
 ) WITHOUT ROWID;
-CREATE INDEX runs_by_workflow ON runs (workflow, run_id);
-CREATE INDEX runs_by_parent ON runs (parent) WHERE parent IS NOT NULL;
-CREATE INDEX runs_by_owner ON runs (owner) WHERE finished_at IS NULL;
-CREATE TABLE task_runs (
-    run_id TEXT NOT NULL, no INTEGER NOT NULL, key TEXT NOT NULL, path TEXT NOT NULL, generation INTEGER NOT NULL,
-    state TEXT NOT NULL, attempt INTEGER NOT NULL, token INTEGER NOT NULL, executions INTEGER NOT NULL, parent INTEGER,
-    child TEXT, spec BLOB, upstream TEXT, name TEXT, wait_until REAL, first_started_at REAL, started_at REAL,
-    finished_at REAL, control BLOB, outputs BLOB, error BLOB, log BLOB, reason TEXT NOT NULL, flags INTEGER NOT NULL,
-    current INTEGER NOT NULL, PRIMARY KEY (run_id, no)
-) WITHOUT ROWID;
-CREATE TABLE attempts (
-    run_id TEXT NOT NULL, no INTEGER NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, started_at REAL,
-    finished_at REAL, error BLOB, log BLOB, PRIMARY KEY (run_id, no, attempt)
-) WITHOUT ROWID;
-CREATE TABLE scopes (
-    run_id TEXT NOT NULL, scope TEXT NOT NULL, path TEXT NOT NULL, generation INTEGER NOT NULL, length INTEGER NOT NULL,
-    keys TEXT, PRIMARY KEY (run_id, scope, path)
-) WITHOUT ROWID;
+
+CREATE INDEX tasks_of_node ON tasks (run, key, path);
+
+-- One row for the events of one batch (500 at most): `seq` is the last one's number.
 CREATE TABLE events (
-    run_id TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, data BLOB NOT NULL, PRIMARY KEY (run_id, seq)
+    run INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (run, seq)
 ) WITHOUT ROWID;
-CREATE TABLE graphs (hash TEXT PRIMARY KEY, graph BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE limits (key TEXT PRIMARY KEY, slots INTEGER NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE attempts (
+    run INTEGER NOT NULL,
+    no INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    started_at REAL,
+    finished_at REAL,
+    error BLOB,
+    log BLOB,
+    PRIMARY KEY (run, no, attempt)
+) WITHOUT ROWID;
+
+CREATE TABLE scopes (
+    run INTEGER NOT NULL,
+    scope TEXT NOT NULL,
+    path TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    keys TEXT,
+    PRIMARY KEY (run, scope, path)
+) WITHOUT ROWID;
+
+-- Runs that were deleted, whose rows in the clustered tables are still to go.
+CREATE TABLE trash (
+    run INTEGER PRIMARY KEY
+);
+
+CREATE TABLE graphs (
+    hash TEXT PRIMARY KEY,
+    data BLOB NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE limits (
+    key TEXT PRIMARY KEY,
+    slots INTEGER NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE slots (
-    key TEXT NOT NULL, run_id TEXT NOT NULL, no INTEGER NOT NULL, slots INTEGER NOT NULL, PRIMARY KEY (key, run_id, no)
+    run_id TEXT NOT NULL,
+    no INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    slots INTEGER NOT NULL,
+    PRIMARY KEY (run_id, no, key)
 ) WITHOUT ROWID;
-CREATE INDEX slots_by_run ON slots (run_id, no);
+
+CREATE INDEX slots_of_limit ON slots (key, slots);
+
 CREATE TABLE workflows (
-    name TEXT PRIMARY KEY, kind TEXT NOT NULL, paused INTEGER NOT NULL, failures_in_a_row INTEGER NOT NULL
+    name TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    paused INTEGER NOT NULL,
+    failures_in_a_row INTEGER NOT NULL
 ) WITHOUT ROWID;
+
 CREATE TABLE assets (
-    key TEXT NOT NULL, partition TEXT NOT NULL, run_id TEXT NOT NULL, no INTEGER NOT NULL, at REAL NOT NULL,
-    data_version TEXT, metadata BLOB, PRIMARY KEY (key, partition)
+    key TEXT NOT NULL,
+    partition TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    no INTEGER NOT NULL,
+    at REAL NOT NULL,
+    data_version TEXT,
+    metadata BLOB,
+    PRIMARY KEY (key, partition)
 ) WITHOUT ROWID;
+
+-- `swept_at` marks an owner that was declared dead: it must not come back.
 CREATE TABLE owners (
-    owner TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL, lease_until REAL NOT NULL
+    owner TEXT PRIMARY KEY,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    started REAL NOT NULL,
+    lease_until REAL NOT NULL,
+    swept_at REAL
 ) WITHOUT ROWID;
-CREATE TABLE inbox (id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, data BLOB NOT NULL);
-CREATE INDEX inbox_by_run ON inbox (run_id, id);
-CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
+
+CREATE TABLE inbox (
+    id INTEGER PRIMARY KEY,
+    run_id TEXT NOT NULL,
+    data BLOB NOT NULL
+);
+
+CREATE INDEX inbox_of_run ON inbox (run_id);

@@ -1,25 +1,31 @@
-"""The SQLite store: one connection that writes, under a lock, and one that reads, so a heartbeat waits for no commit.
+"""The store in one SQLite file (the port `RunStore`).
 
-A transaction is BEGIN IMMEDIATE ... COMMIT; what a batch writes goes in by `executemany`. Tables are clustered by run, so that
-a run's rows lie together and are appended at its end.
+Theory of operation. One connection writes, under a lock of this object; a few others read (`Readers`), so that reads
+go on while a transaction is open, and see what was committed before it. The heartbeat (`renew`) has a connection of
+its own, which does not wait for the disk. A write begins with BEGIN IMMEDIATE, so that what it reads is what it
+changes, also between processes.
+
+Connections must not be carried through a fork: a child that uses the store gets an error.
 """
 
-from __future__ import annotations
-
+import contextlib
+import os
 import sqlite3
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from plait.adapters.stores import rows
-from plait.adapters.stores.sqlite import queries as q
-from plait.adapters.stores.sqlite.connect import begin, check_place, connect, explained
-from plait.adapters.stores.sqlite.migrate import prepare
-from plait.model.errors import StaleToken, StoreError
+from plait.adapters.stores import encoding
+from plait.adapters.stores.sqlite import queries, retention
+from plait.adapters.stores.sqlite.connections import Readers, begin, check_version, connect, roll_back
+from plait.adapters.stores.sqlite.failures import told
+from plait.adapters.stores.sqlite.places import prepare_place
+from plait.adapters.stores.sqlite.revisions import prepare
+from plait.adapters.stores.sqlite.transaction import SqliteTransaction
+from plait.model.errors import StoreError
 from plait.model.graph import Graph
 from plait.model.ids import RunId, TaskNo
 from plait.model.outcome import Stored
@@ -30,126 +36,189 @@ from plait.model.rows import (
     LimitRow,
     OwnerRow,
     RunRow,
-    ScopeRow,
     SlotRow,
     TaskRow,
     WorkflowRow,
 )
-from plait.ports import RunBatch, RunSnapshot
+from plait.model.states import RUN_TERMINAL
+from plait.ports import RunSnapshot, Transaction
 
+GRAPHS_HELD = 64
+REMEMBER_SWEPT = 7 * 86400.0
+"""Seconds for which a swept owner is remembered, so that it learns of it."""
 SYNCHRONOUS = ("FULL", "NORMAL", "EXTRA")
-CHUNK = 500
+
+_json = msgspec.json.encode
+
+
+def _list(values: Sequence[object]) -> str:
+    return _json(list(values)).decode()
 
 
 class SqliteStore:
-    """Implements the port RunStore on one SQLite file."""
+    """Keeps everything in the SQLite file `path`.
+
+    `synchronous`: FULL loses nothing that was committed when the power fails; NORMAL may lose the last moments then,
+    never the file. `migrate`: whether an older file is brought up to date, or refused. `on_commit` is called with
+    `before_commit` and `after_commit` of every transaction.
+    """
 
     def __init__(
         self,
         path: Path,
         *,
-        migrate: bool = True,
         synchronous: str = "FULL",
+        migrate: bool = False,
         on_commit: Callable[[str], None] | None = None,
     ):
         if synchronous.upper() not in SYNCHRONOUS:
-            raise StoreError(f"synchronous is one of {', '.join(SYNCHRONOUS)}, not {synchronous!r}")
-        self.url = f"sqlite:///{path}"
+            raise StoreError(f"synchronous={synchronous} is not known; it is one of {', '.join(SYNCHRONOUS)}")
+        check_version()
+        prepare_place(path)
         self.path = path
-        check_place(path)
+        self.url = f"sqlite:///{path}"
         self._on_commit = on_commit
-        self._writer = connect(path, synchronous=synchronous.upper())
+        self._pid = os.getpid()
+        self._turn = threading.Lock()
+        self._writing_thread: int | None = None
+        self._readers = Readers(path)
+        self._graphs: OrderedDict[str, bytes] = OrderedDict()
+        self._beat_turn = threading.Lock()
+        self._beat: sqlite3.Connection | None = None
+        self._closed = False
         try:
-            prepare(self._writer, path, migrate=migrate)
-            self._reader = connect(path, synchronous=synchronous.upper(), readonly=True)
+            self._writer = connect(path, synchronous=synchronous)
+        except sqlite3.Error as error:
+            raise told(error, path) from error
+        try:
+            if prepare(self._writer, path, migrate=migrate):
+                from plait.adapters.stores.sqlite.migrate import run_migrations
+
+                run_migrations(path)
         except sqlite3.Error as error:
             self._writer.close()
-            raise explained(error, path) from error
+            raise told(error, path) from error
         except BaseException:
             self._writer.close()
             raise
-        self._write_lock = threading.RLock()
-        self._read_lock = threading.Lock()
 
     def close(self) -> None:
-        """Close both connections."""
-        with self._write_lock, self._read_lock:
+        """Close every connection; waits for a transaction that is open in another thread."""
+        self._closed = True
+        if os.getpid() != self._pid:
+            return
+        self._readers.close()
+        with self._turn, self._beat_turn:
+            if self._beat is not None:
+                self._beat.close()
             self._writer.close()
-            self._reader.close()
 
-    # --- transactions -------------------------------------------------------------------------------------------------
+    # --- access -------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def transaction(self) -> Iterator[SqliteTransaction]:
-        """One durable transaction; an exception inside rolls it back."""
-        with self._write_lock:
-            begin(self._writer, self.path)
+    def _check(self) -> None:
+        if self._closed:
+            raise StoreError(f"the store on {self.path} is closed")
+        if os.getpid() != self._pid:
+            raise StoreError(
+                f"the store on {self.path} was opened before a fork: open another one in the child process"
+            )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction on the writer connection, committed at the end of the block, or rolled back."""
+        self._check()
+        if self._writing_thread == threading.get_ident():
+            raise StoreError("this thread has a transaction open already: write through that one")
+        with self._turn:
+            self._check()
+            self._writing_thread = threading.get_ident()
             try:
-                yield SqliteTransaction(self._writer)
-                if self._on_commit is not None:
-                    self._on_commit("before_commit")
-                self._writer.execute("COMMIT")
-            except BaseException as error:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise explained(error, self.path) from error
-                raise
-            if self._on_commit is not None:
-                self._on_commit("after_commit")
-
-    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._read_lock:
-            try:
-                return self._reader.execute(sql, values).fetchall()
+                begin(self._writer)
+                yield self._writer
+                self._commit()
             except sqlite3.Error as error:
-                raise explained(error, self.path) from error
+                roll_back(self._writer)
+                raise told(error, self.path) from error
+            except BaseException:
+                roll_back(self._writer)
+                raise
+            finally:
+                self._writing_thread = None
 
-    def _write(self, sql: str, values: Sequence[Any] = ()) -> int:
-        with self.transaction() as tx:
-            return tx.execute(sql, values)
+    def _commit(self) -> None:
+        if self._on_commit is None:
+            self._writer.execute("COMMIT")
+            return
+        self._on_commit("before_commit")
+        self._writer.execute("COMMIT")
+        self._on_commit("after_commit")
 
-    # --- graphs and runs ----------------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Begin a transaction that writes. Reads of the store do not see it before it is committed."""
+        with self._writing() as connection:
+            yield SqliteTransaction(connection, self._graphs.get)
 
-    def save_graph(self, hash: str, graph: Graph) -> None:  # noqa: A002  the port's name for it
-        """Keep a graph; most are there already, which only reads."""
-        if not self._read(q.HAS_GRAPH, (hash,)):
-            self._write(q.SAVE_GRAPH, (hash, msgspec.json.encode(graph)))
+    def _all(self, statement: str, *values: object) -> list[tuple]:
+        self._check()
+        with self._readers.reading() as connection:
+            return connection.execute(statement, values).fetchall()
 
-    def load_graph(self, hash: str) -> Graph | None:  # noqa: A002  likewise
-        """A graph by its hash."""
-        found = self._read(q.LOAD_GRAPH, (hash,))
-        return msgspec.json.decode(found[0][0], type=Graph) if found else None
+    def _one(self, statement: str, *values: object) -> tuple | None:
+        self._check()
+        with self._readers.reading() as connection:
+            return connection.execute(statement, values).fetchone()
+
+    # --- graphs -------------------------------------------------------------------------------------------------------
+
+    def save_graph(self, hash: str, graph: Graph) -> None:
+        """Keep a graph. It is held for a while: `create_run` puts it back if retention took it just then."""
+        data = self._graphs.get(hash)
+        if data is None:
+            data = encoding.graph_bytes(graph)
+        self._graphs[hash] = data
+        self._graphs.move_to_end(hash)
+        while len(self._graphs) > GRAPHS_HELD:
+            self._graphs.popitem(last=False)
+        if self._one(queries.HAS_GRAPH, hash) is None:
+            with self._writing() as connection:
+                connection.execute(queries.INSERT_GRAPH, (hash, data))
+
+    def load_graph(self, hash: str) -> Graph | None:
+        """The graph of that hash."""
+        found = self._one(queries.GET_GRAPH, hash)
+        return encoding.graph_of(hash, found[0]) if found is not None else None
+
+    # --- runs ---------------------------------------------------------------------------------------------------------
 
     def load_run(self, run_id: RunId) -> RunSnapshot | None:
-        """Everything that recovery needs, read in one transaction."""
-        with self._read_lock:
-            self._reader.execute("BEGIN")
-            try:
-                found = self._reader.execute(q.GET_RUN, (run_id,)).fetchone()
-                if found is None:
-                    return None
-                tasks = self._reader.execute(q.ALL_TASKS, (run_id,)).fetchall()
-                scopes = self._reader.execute(q.SCOPES, (run_id,)).fetchall()
-                (last,) = self._reader.execute(q.LAST_SEQ, (run_id,)).fetchone()
-            finally:
-                self._reader.execute("COMMIT")
-        return RunSnapshot(
-            run=rows.run_row(found),
-            tasks=[rows.task_row(values) for values in tasks],
-            scopes=[rows.scope_row(values) for values in scopes],
-            last_seq=last or 0,
-        )
+        """Everything that recovery needs of one run, as of one moment."""
+        self._check()
+        with self._readers.snapshot() as connection:
+            found = connection.execute(queries.GET_RUN, (run_id,)).fetchone()
+            if found is None:
+                return None
+            run = connection.execute(queries.RUN_NUMBER, (run_id,)).fetchone()
+            return RunSnapshot(
+                run=encoding.run_of(found),
+                tasks=[encoding.task_of(row) for row in connection.execute(queries.ALL_TASKS, run)],
+                scopes=[encoding.scope_of(row) for row in connection.execute(queries.ALL_SCOPES, run)],
+                last_seq=connection.execute(queries.LAST_EVENT, run).fetchone()[0] or 0,
+            )
 
     def get_run(self, run_id: RunId) -> RunRow | None:
-        """A run's row."""
-        found = self._read(q.GET_RUN, (run_id,))
-        return rows.run_row(found[0]) if found else None
+        """One run's row."""
+        found = self._one(queries.GET_RUN, run_id)
+        return encoding.run_of(found) if found is not None else None
 
     def find_runs(self, prefix: str, limit: int = 2) -> list[RunRow]:
-        """Runs whose id begins or ends with this."""
-        found = self._read(q.FIND_RUNS, (prefix, prefix + "\U0010ffff", "%" + prefix.replace("%", ""), limit))
-        return [rows.run_row(values) for values in found]
+        """Runs whose id begins with `prefix`, newest first; then those whose id ends with it."""
+        found = self._all(queries.RUNS_BEGINNING, prefix, prefix + "\U0010ffff", limit)
+        if len(found) < limit and prefix:
+            seen = {columns[0] for columns in found}
+            ending = self._all(queries.RUNS_ENDING, -len(prefix), prefix, limit)
+            found += [columns for columns in ending if columns[0] not in seen]
+        return [encoding.run_of(columns) for columns in found[:limit]]
 
     def list_runs(
         self,
@@ -160,225 +229,192 @@ class SqliteStore:
         before: RunId | None = None,
         limit: int = 50,
     ) -> list[RunRow]:
-        """Newest first."""
-        sql, values = q.list_runs(workflow, states, parent, before, limit)
-        return [rows.run_row(found) for found in self._read(sql, values)]
+        """Newest first, at most `limit`, older than `before` if given."""
+        conditions, values = ["1"], []
+        for condition, value in (
+            (queries.OF_WORKFLOW, workflow),
+            (queries.OF_PARENT, parent),
+            (queries.BEFORE_RUN, before),
+        ):
+            if value is not None:
+                conditions.append(condition)
+                values.append(value)
+        if states:
+            conditions.append(queries.IN_STATES)
+            values.append(_list(states))
+            if set(states) <= set(encoding.OPEN_RUN_STATES):
+                conditions.append(queries.OPEN)
+        statement = queries.LIST_RUNS.format(" AND ".join(conditions))
+        return [encoding.run_of(columns) for columns in self._all(statement, *values, limit)]
+
+    def previous_run(self, workflow: str, before: str) -> RunRow | None:
+        """The run of a workflow with the greatest logical date below `before`, compared as moments."""
+        found = self._one(queries.PREVIOUS_RUN, workflow, encoding.epoch_of(before))
+        return encoding.run_of(found) if found is not None else None
+
+    def delete_runs(self, finished_before: float, limit: int = 1000) -> int:
+        """Delete at most `limit` final runs that ended before then, in transactions of bounded length."""
+        with self._writing() as connection:
+            count = retention.drop(connection, finished_before, limit)
+        emptied = False
+        while not emptied:
+            with self._writing() as connection:
+                emptied = retention.empty(connection)
+        return count
+
+    # --- task runs and events -----------------------------------------------------------------------------------------
 
     def tasks(self, run_id: RunId, *, current: bool = True, after: int = -1, limit: int | None = None) -> list[TaskRow]:
         """Task rows by number, without outputs."""
-        found = self._read(q.TASKS, (run_id, after, int(not current), -1 if limit is None else limit))
-        return [rows.task_row(values) for values in found]
+        most = -1 if limit is None else limit
+        found = self._all(queries.PAGE_OF_TASKS, run_id, after, int(current), most)
+        return [encoding.task_of(columns) for columns in found]
 
     def task(self, run_id: RunId, no: TaskNo) -> TaskRow | None:
         """One task row, with outputs."""
-        found = self._read(q.TASK, (run_id, no))
-        return rows.task_row(found[0]) if found else None
+        found = self._one(queries.ONE_TASK, run_id, no)
+        return encoding.task_of(found) if found is not None else None
 
     def outputs(self, run_id: RunId, nos: Sequence[TaskNo]) -> dict[TaskNo, dict[str, Stored]]:
-        """Stored results by task number."""
-        found: dict[TaskNo, dict[str, Stored]] = {}
-        for start in range(0, len(nos), CHUNK):
-            chunk = nos[start : start + CHUNK]
-            for no, blob in self._read(q.outputs(len(chunk)), (run_id, *chunk)):
-                outputs = rows.outputs_of(blob)
-                if outputs:
-                    found[no] = outputs
-        return found
+        """The stored results of these task runs."""
+        found = self._all(queries.OUTPUTS, run_id, _list(nos))
+        return {no: encoding.outputs_of(data) for no, data in found}
 
     def attempts(self, run_id: RunId) -> list[AttemptRow]:
-        """Earlier attempts, by task and attempt."""
-        names = AttemptRow.__struct_fields__
-        return [AttemptRow(**dict(zip(names, values, strict=True))) for values in self._read(q.ATTEMPTS, (run_id,))]
+        """The attempts before the last ones, by task number and attempt."""
+        return [encoding.attempt_of(columns) for columns in self._all(queries.ATTEMPTS, run_id)]
 
     def events(self, run_id: RunId, after: int = 0, limit: int = 1000) -> list[EventRow]:
-        """Events in order."""
-        found = self._read(q.EVENTS, (run_id, after, limit))
-        return [EventRow(seq=seq, at=at, data=data) for seq, at, data in found]
-
-    def previous_run(self, workflow: str, before: str) -> RunRow | None:
-        """The run with the greatest logical date below `before`."""
-        found = self._read(q.PREVIOUS_RUN, (workflow, before))
-        return rows.run_row(found[0]) if found else None
+        """At most `limit` events after number `after`."""
+        self._check()
+        found: list[EventRow] = []
+        with self._readers.reading() as connection:
+            for columns in connection.execute(queries.EVENTS, (run_id, after)):
+                found += encoding.events_of(columns, after)
+                if len(found) >= limit:
+                    break
+        return found[:limit]
 
     def task_state(self, run_id: RunId, key: str, path: tuple[int | str, ...]) -> str | None:
-        """The state of the current generation."""
-        found = self._read(q.TASK_STATE, (run_id, key, rows.path_text(tuple(path))))
-        return found[0][0] if found else None
-
-    def delete_runs(self, finished_before: float, limit: int = 1000) -> int:
-        """Delete old final runs with all that belongs to them."""
-        with self.transaction() as tx:
-            ids = [(run_id,) for (run_id,) in tx.query(q.OLD_RUNS, (finished_before, limit))]
-            for table in q.TABLES_OF_A_RUN:
-                tx.executemany(f"DELETE FROM {table} WHERE run_id = ?", ids)  # noqa: S608  names of our own list
-        return len(ids)
+        """The state of a task run's current generation."""
+        found = self._one(queries.TASK_STATE, run_id, key, encoding.path_text(path))
+        return found[0] if found is not None else None
 
     # --- limits, workflows, assets ------------------------------------------------------------------------------------
 
-    def save_limits(self, limits: Sequence[LimitRow]) -> None:
+    def save_limits(self, rows: Sequence[LimitRow]) -> None:
         """Insert or resize limits; what is as it was is not written."""
-        known = {row.key: row.slots for row in self.limits()} if limits else {}
-        changed = [(row.key, row.slots) for row in limits if known.get(row.key) != row.slots]
+        known = {row.key: row.slots for row in self.limits()}
+        changed = [(row.key, row.slots) for row in rows if known.get(row.key) != row.slots]
         if changed:
-            with self.transaction() as tx:
-                tx.executemany(q.SAVE_LIMIT, changed)
+            with self._writing() as connection:
+                connection.executemany(queries.UPSERT_LIMIT, changed)
 
     def limits(self) -> list[LimitRow]:
-        """All limits."""
-        return [LimitRow(key=key, slots=slots) for key, slots in self._read(q.LIMITS)]
+        """All limits, by key."""
+        return [encoding.limit_of(columns) for columns in self._all(queries.LIMITS)]
 
     def slots(self, key: str | None = None) -> list[SlotRow]:
-        """Who holds slots."""
-        found = self._read(q.SLOTS, (key, key))
-        return [SlotRow(key=k, run_id=RunId(run_id), no=no, slots=n) for k, run_id, no, n in found]
+        """Who holds slots, of one limit or of all."""
+        found = self._all(queries.SLOTS) if key is None else self._all(queries.SLOTS_OF_LIMIT, key)
+        return [encoding.slot_of(columns) for columns in found]
 
     def workflow(self, name: str) -> WorkflowRow | None:
         """What is remembered of a workflow."""
-        found = self._read(q.WORKFLOW, (name,))
-        if not found:
-            return None
-        kind, paused, failures = found[0]
-        return WorkflowRow(name=name, kind=kind, paused=bool(paused), failures_in_a_row=failures)
+        found = self._one(queries.GET_WORKFLOW, name)
+        return encoding.workflow_of(found) if found is not None else None
 
     def assets(self, keys: Sequence[str] = ()) -> list[AssetRow]:
-        """The latest materializations."""
-        found = self._read(q.assets(len(keys)), tuple(keys))
-        return [AssetRow(**dict(zip(AssetRow.__struct_fields__, values, strict=True))) for values in found]
+        """The latest materializations, of these assets or of all."""
+        found = self._all(queries.SOME_ASSETS, _list(keys)) if keys else self._all(queries.ASSETS)
+        return [encoding.asset_of(columns) for columns in found]
 
-    # --- owners -------------------------------------------------------------------------------------------------------
+    # --- owners and leases --------------------------------------------------------------------------------------------
 
     def renew(self, owner: OwnerRow) -> bool:
-        """Register, or prolong; false when the row was swept in the meantime."""
-        with self.transaction() as tx:
-            if tx.execute(q.PROLONG, (owner.lease_until, owner.owner)):
-                return True
-            if tx.query(q.WAS_SWEPT, (owner.owner,)):
-                return False
-            tx.execute(q.REGISTER, (owner.owner, owner.host, owner.pid, owner.started, owner.lease_until))
-        return True
+        """Register a process, or prolong its lease; false for one that was swept. Has its own connection."""
+        self._check()
+        with self._beat_turn:
+            self._check()
+            try:
+                if self._beat is None:  # a heartbeat need not outlive a power failure: its process does not either
+                    self._beat = connect(self.path, synchronous="NORMAL")
+                return self._renew(self._beat, owner)
+            except sqlite3.Error as error:
+                raise told(error, self.path) from error
+
+    @staticmethod
+    def _renew(connection: sqlite3.Connection, owner: OwnerRow) -> bool:
+        begin(connection)
+        try:
+            values = (owner.host, owner.pid, owner.started, owner.lease_until)
+            known = connection.execute(queries.RENEW, (*values, owner.owner)).rowcount
+            if not known:
+                known = connection.execute(queries.REGISTER, (owner.owner, *values)).rowcount
+            connection.execute("COMMIT")
+        finally:
+            roll_back(connection)
+        return bool(known)
 
     def owners(self) -> list[OwnerRow]:
-        """All owners that are registered."""
-        names = OwnerRow.__struct_fields__
-        return [OwnerRow(**dict(zip(names, values, strict=True))) for values in self._read(q.OWNERS)]
+        """Who is registered."""
+        return [encoding.owner_of(columns) for columns in self._all(queries.OWNERS)]
 
     def release_owner(self, owner: str) -> None:
-        """Drop an owner's row."""
-        self._write(q.DROP_OWNER, (owner,))
+        """The process ends in order: drop its row."""
+        with self._writing() as connection:
+            connection.execute(queries.RELEASE_OWNER, (owner,))
 
     def take_over(self, run_id: RunId, owner: str, now: float) -> int:
-        """Lease a run that nobody live owns."""
-        with self.transaction() as tx:
-            found = tx.query(q.LEASE_OF, (run_id,))
-            if not found:
+        """Lease a run; a run that is over is held by nobody, whoever ended it."""
+        with self._writing() as connection:
+            found = connection.execute(queries.HOLDER, (run_id,)).fetchone()
+            if found is None:
                 raise StoreError(f"there is no run {run_id}")
-            epoch, holder, state, until = found[0]
-            ended = state in ("success", "failed", "cancelled", "crashed")
-            if not ended and holder not in (None, owner) and until is not None and until >= now:
-                raise StoreError(f"run {run_id} is being run by another process ({holder}); cancel it there first")
-            tx.execute(q.TAKE_OVER, (owner, epoch + 1, run_id))
-            tx.execute(q.FREE_RUN, (run_id,))
-        return epoch + 1
+            run, holder, epoch, state = found
+            if holder not in (None, owner) and state not in RUN_TERMINAL:
+                lease = connection.execute(queries.LEASE_OF, (holder,)).fetchone()
+                if lease is not None and lease[0] >= now:
+                    raise StoreError(f"run {run_id} belongs to {holder}, which is alive")
+            connection.execute(queries.TAKE_OVER, (owner, epoch + 1, run))
+            connection.execute(queries.FREE_SLOTS_OF_RUN, (run_id,))
+            return epoch + 1
 
     def sweep(self, dead: Sequence[str], reason: str, now: float) -> list[RunId]:
-        """Drop dead owners, free their slots, mark their open session runs crashed."""
-        swept: list[RunId] = []
-        with self.transaction() as tx:
+        """Declare owners dead; returns their open runs, which are crashed now or, of a service, without an owner."""
+        if not dead:
+            return []
+        lost: list[RunId] = []
+        with self._writing() as connection:
+            connection.execute(queries.FREE_SLOTS_OF, (_list(dead),))
+            for run, run_id, session in connection.execute(queries.OPEN_RUNS_OF, (_list(dead),)).fetchall():
+                lost.append(RunId(run_id))
+                if not session:
+                    connection.execute(queries.ORPHAN_RUN, (run,))
+                    continue
+                connection.execute(queries.CRASH_RUN, (reason, now, run))
+                live = connection.execute(queries.LIVE_TASKS, (run,)).fetchall()
+                connection.executemany(
+                    queries.CRASH_TASK, [(now, encoding.with_reason(more, reason), run, no) for no, more in live]
+                )
             for owner in dead:
-                for run_id, session in tx.query(q.OPEN_RUNS_OF, (owner,)):
-                    tx.execute(q.FREE_RUN, (run_id,))
-                    if session:
-                        tx.execute(q.CRASH_TASKS, (reason, now, run_id))
-                        tx.execute(q.CRASH_RUN, (reason, now, run_id))
-                    else:
-                        tx.execute(q.DISOWN_RUN, (run_id,))
-                    swept.append(RunId(run_id))
-                tx.execute(q.DROP_OWNER, (owner,))
-        return swept
+                connection.execute(queries.MARK_SWEPT, {"owner": owner, "now": now})
+            connection.execute(queries.FORGET_SWEPT, (now - REMEMBER_SWEPT,))
+        return lost
 
     # --- inbox --------------------------------------------------------------------------------------------------------
 
     def put_inbox(self, run_id: RunId, data: bytes) -> None:
-        """Leave a stimulus."""
-        self._write(q.PUT_INBOX, (run_id, data))
+        """Leave an encoded stimulus for whoever owns the run."""
+        with self._writing() as connection:
+            connection.execute(queries.PUT_INBOX, (run_id, data))
 
     def drain_inbox(self, run_ids: Sequence[RunId], limit: int = 1000) -> list[tuple[RunId, bytes]]:
-        """Take what is there for these runs; an empty inbox only reads."""
-        wanted = set(run_ids)
-        if not any(run_id in wanted for (run_id,) in self._read(q.INBOX_RUNS)):
+        """Take what is there for these runs. Nobody waits for a turn to write when there is nothing."""
+        wanted = _list(run_ids)
+        if not run_ids or self._one(queries.PEEK_INBOX, wanted, 1) is None:
             return []
-        taken: list[tuple[RunId, bytes]] = []
-        with self.transaction() as tx:
-            for number, run_id, data in tx.query(q.INBOX):
-                if run_id in wanted and len(taken) < limit:
-                    taken.append((RunId(run_id), data))
-                    tx.execute(q.DROP_INBOX, (number,))
-        return taken
-
-
-class SqliteTransaction:
-    """Implements the port Transaction on an open BEGIN IMMEDIATE."""
-
-    def __init__(self, connection: sqlite3.Connection):
-        self._connection = connection
-
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
-        """Run one statement; how many rows it changed."""
-        return self._connection.execute(sql, values).rowcount
-
-    def executemany(self, sql: str, values: Sequence[Sequence[Any]]) -> None:
-        """Run one statement for many rows."""
-        if values:
-            self._connection.executemany(sql, values)
-
-    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Read inside of the transaction."""
-        return self._connection.execute(sql, values).fetchall()
-
-    def create_run(self, row: RunRow) -> None:
-        """Insert a run."""
-        try:
-            self.execute(q.CREATE_RUN, rows.run_values(row))
-        except sqlite3.IntegrityError as error:
-            raise StoreError(f"there is a run {row.run_id} already") from error
-
-    def acquire(self, requests: Sequence[SlotRow]) -> bool:
-        """Take all slots or none."""
-        for request in sorted(requests, key=lambda r: r.key):
-            size = self.query(q.LIMIT_SIZE, (request.key,))
-            if not size:
-                continue
-            (used,) = self.query(q.USED_BY_OTHERS, (request.key, request.run_id, request.no))[0]
-            if (used or 0) + request.slots > size[0][0]:
-                return False
-        self.executemany(q.TAKE_SLOTS, [(r.key, r.run_id, r.no, r.slots) for r in requests])
-        return True
-
-    def write(self, batch: RunBatch) -> None:
-        """Write a run's batch under its epoch."""
-        run_id = batch.run_id
-        found = self.query(q.EPOCH, (run_id,))
-        if not found or found[0][0] != batch.epoch:
-            raise StaleToken(
-                f"run {run_id} belongs to another process now (epoch {found[0][0] if found else 'none'}, not {batch.epoch})"
-            )
-        if batch.run is not None:
-            self.execute(q.UPDATE_RUN, (*rows.run_values(batch.run)[1:], run_id))
-        if batch.tasks:
-            self.executemany(q.UPSERT_TASK, [rows.task_values(run_id, row) for row in batch.tasks])
-        if batch.events:
-            self.executemany(q.ADD_EVENT, [(run_id, event.seq, event.at, event.data) for event in batch.events])
-        if batch.attempts:
-            self.executemany(q.ADD_ATTEMPT, [(run_id, *msgspec.structs.astuple(row)) for row in batch.attempts])
-        self.executemany(q.ADD_SCOPE, [_scope_values(run_id, row) for row in batch.scopes])
-        self.executemany(q.SAVE_ASSET, [msgspec.structs.astuple(row) for row in batch.assets])
-        self.executemany(q.RELEASE, [(run_id, no) for no in batch.release])
-
-    def save_workflow(self, row: WorkflowRow) -> None:
-        """Insert or replace."""
-        self.execute(q.SAVE_WORKFLOW, (row.name, row.kind, int(row.paused), row.failures_in_a_row))
-
-
-def _scope_values(run_id: str, row: ScopeRow) -> tuple[Any, ...]:
-    keys = msgspec.json.encode(row.keys).decode() if row.keys is not None else None
-    return run_id, row.scope, rows.path_text(row.path), row.generation, row.length, keys
+        with self._writing() as connection:
+            found = connection.execute(queries.PEEK_INBOX, (wanted, limit)).fetchall()
+            connection.execute(queries.TAKE_INBOX, (_list([columns[0] for columns in found]),))
+        return [(RunId(run_id), data) for _, run_id, data in found]
