@@ -181,6 +181,7 @@ def _trace(definitions: Any) -> None:
 
 # --- the engine of scripts, notebooks and tests -----------------------------------------------------------------------
 
+
 class _Default:
     """The session of this process, and the process that opened it (a forked child opens its own)."""
 

@@ -8,11 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path
 
+import duckdb
+import pandas as pd
 import pytest
-
-pd = pytest.importorskip("pandas")
-duckdb = pytest.importorskip("duckdb")
-pytest.importorskip("matplotlib")
 
 FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
 sys.path.insert(0, str(FLIGHTS))  # as plait does when it loads a file of that folder

@@ -272,9 +272,7 @@ def _record_expansion(run: Run, scope: ScopePlan, prefix: MapPath, elements: tup
     run.events.append(ScopeExpanded(scope=scope.key, path=prefix, length=len(elements), keys=keys))
 
 
-def _ask_elements(
-    run: Run, scope: ScopePlan, prefix: MapPath, elements: tuple[MapElement, ...], now: float
-) -> None:
+def _ask_elements(run: Run, scope: ScopePlan, prefix: MapPath, elements: tuple[MapElement, ...], now: float) -> None:
     """Ask the task runs that an expansion has made, and the scopes in it."""
     for node in scope.nodes:
         for element in elements:
