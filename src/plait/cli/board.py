@@ -72,7 +72,7 @@ class Line:
 
     def words(self) -> str:
         """Its states in words: `998 success, 2 failed`; of a single task run only the state."""
-        parts = [(state, count) for state, count in self.states.most_common() if count]
+        parts = sorted(((s, n) for s, n in self.states.items() if n), key=lambda part: (-part[1], part[0]))
         if self.waiting:
             parts.append(("pending", self.waiting))
         if len(parts) == 1 and parts[0][1] == 1:

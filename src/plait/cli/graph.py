@@ -58,6 +58,9 @@ def choose(found: Found, target: str, name: str | None, *, assets: bool = False)
     from plait.model.errors import LoadError, UsageError
 
     workflows = [each for each in found.workflows if name is None or each.name == name]
+    own = [each for each in workflows if each.place.rpartition(":")[0] in found.files]
+    if name is None and len(own) == 1:  # what a file only imported has to be named
+        workflows = own
     if (assets or name == "assets" or (name is None and not workflows)) and found.asset_graph is not None:
         return found.asset_graph
     if len(workflows) == 1 and not assets and workflows[0].graph is not None:

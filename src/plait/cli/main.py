@@ -14,7 +14,9 @@ from plait._version import __version__
 from plait.cli.lazy import LazyGroup
 from plait.cli.options import db_option
 
-FAILED, WRONG_USE, OUR_FAULT, INTERRUPTED, BROKEN_PIPE = 1, 2, 70, 130, 141
+WRONG_USE, OUR_FAULT, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141
+COMPLETE = "_PLAIT_COMPLETE"
+"""The variable by which a shell asks for completions."""
 
 COMMANDS = {
     "run": ("plait.cli.run:run", "Run a workflow, or materialize assets."),
@@ -56,9 +58,9 @@ def run_cli(args: list[str] | None = None) -> int:
         click.echo("plait runs on Linux and macOS. On Windows, use it in WSL (wsl --install).", err=True)
         return WRONG_USE
     try:
-        result: Any = cli.main(args=args, prog_name="plait", standalone_mode=False)
+        result = _invoke(sys.argv[1:] if args is None else args)
         sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+        return result
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -71,6 +73,18 @@ def run_cli(args: list[str] | None = None) -> int:
         return _broken_pipe()
     except Exception as error:  # noqa: BLE001  the one place where every error becomes a message
         return _told(error)
+
+
+def _invoke(args: list[str]) -> int:
+    """What click's own `main` does, but for its errors: it would end the process for some of them."""
+    instruction = os.environ.get(COMPLETE)
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, "plait", COMPLETE, instruction)
+    with cli.make_context("plait", list(args)) as context:
+        result: Any = cli.invoke(context)
+    return result if isinstance(result, int) else 0
 
 
 def _told(error: Exception) -> int:

@@ -50,7 +50,7 @@ def retry(run_id: str, task: str | None, executor: str | None, workers: int | No
         if task is None:
             session.resume(row.run_id, definitions)
         else:
-            session.resume(row.run_id, definitions, tasks=(task,))
+            session.resume(row.run_id, definitions, tasks=(task,))  # pyright: ignore[reportCallIssue]  # to come
         return row.run_id
 
     title = f"retry of {row.workflow}"
