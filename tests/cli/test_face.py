@@ -108,3 +108,16 @@ def test_a_reader_that_goes_away_is_no_error(shared: Command, files: Path) -> No
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait() == 141
+
+
+@pytest.mark.parametrize(("name", "command"), _commands())
+def test_the_reference_knows_every_command_and_option(name: str, command: click.Command) -> None:
+    reference = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    commands = command.commands if isinstance(command, click.Group) else {"": command}
+    for sub, each in commands.items():
+        head = f"\n## plait {name} {sub}".rstrip() + "\n"
+        assert head in reference or name == "runs"
+        section = reference.partition(head)[2].partition("\n## ")[0]
+        for option in each.params:
+            if isinstance(option, click.Option) and option.name not in (None, "db"):
+                assert option.opts[-1] in section
