@@ -63,11 +63,19 @@ def epoch_of(date: str | None) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def printable(values: Columns) -> Columns:
-    """The same columns without lone surrogates (file names that are not UTF-8), which no database takes as text."""
-    return tuple(
-        value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for value in values
-    )
+def printable(value: Any) -> Any:
+    """The same value (a row, a batch) without lone surrogates (of file names that are not UTF-8): no database takes them."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.replace(
+            value, **{name: printable(getattr(value, name)) for name in value.__struct_fields__}
+        )
+    if isinstance(value, dict):
+        return {printable(key): printable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(printable(item) for item in value)
+    return value
 
 
 # --- graphs ----------------------------------------------------------------------------------------------------------
@@ -136,6 +144,7 @@ TASK_COLUMNS = (
 )  # fmt: skip
 KEPT_COLUMNS = TASK_COLUMNS[-5:]
 """Those that keep what is there when they are written as none."""
+_NOTHING_KEPT = (None,) * len(KEPT_COLUMNS)
 
 
 def task_values(run: int, rows: Iterable[TaskRow]) -> list[Columns]:
@@ -175,6 +184,16 @@ def task_values(run: int, rows: Iterable[TaskRow]) -> list[Columns]:
         )
         for row in rows
     ]
+
+
+def bare_and_full(rows: list[Columns]) -> tuple[list[Columns], list[Columns]]:
+    """Part `task_values` into those without any of the kept columns (cut off), and the others. The order of two rows of
+    one task run matters: then all count as full."""
+    cut = -len(KEPT_COLUMNS)
+    bare = [row[:cut] for row in rows if row[cut:] == _NOTHING_KEPT]
+    if not bare or len({row[1] for row in rows}) < len(rows):
+        return [], rows
+    return bare, [row for row in rows if row[cut:] != _NOTHING_KEPT] if len(bare) < len(rows) else []
 
 
 def task_of(columns: Sequence[Any]) -> TaskRow:

@@ -42,14 +42,27 @@ FENCE = "SELECT id, epoch FROM runs WHERE run_id = ?"
 UPDATE_RUN = f"UPDATE runs SET {', '.join(f'{column} = ?' for column in RUN_COLUMNS[1:])} WHERE id = ?"
 """A run's row as its scheduler has it."""
 
-UPSERT_TASK = (
-    f"INSERT INTO tasks (run, {', '.join(TASK_COLUMNS)}) VALUES ({_marks(1 + len(TASK_COLUMNS))}) "
-    "ON CONFLICT (run, no) DO UPDATE SET "
+
+def _upsert_task(columns: tuple[str, ...]) -> str:
     # What names a task run never changes under its number; leaving it out spares the index.
-    + ", ".join(f"{column} = excluded.{column}" for column in TASK_COLUMNS[3:-5])
-    + "".join(f", {column} = coalesce(excluded.{column}, {column})" for column in KEPT_COLUMNS)
-)
+    changes = [
+        f"{column} = coalesce(excluded.{column}, {column})"
+        if column in KEPT_COLUMNS
+        else f"{column} = excluded.{column}"
+        for column in columns
+        if column not in ("no", "key", "path")
+    ]
+    return (
+        f"INSERT INTO tasks (run, {', '.join(columns)}) VALUES ({_marks(1 + len(columns))}) "
+        f"ON CONFLICT (run, no) DO UPDATE SET {', '.join(changes)}"
+    )
+
+
+UPSERT_TASK = _upsert_task(TASK_COLUMNS)
 """A task run, new or changed. The hot one."""
+
+UPSERT_BARE_TASK = _upsert_task(TASK_COLUMNS[: -len(KEPT_COLUMNS)])
+"""The same for a row that has none of the columns that keep what is there, as at its dispatch: a tenth cheaper."""
 
 INSERT_EVENTS = "INSERT INTO events (run, seq, data) VALUES (?, ?, ?)"
 """A chunk of events under its last one's number."""

@@ -384,6 +384,7 @@ class SqliteStore:
         """Declare owners dead; returns their open runs, which are crashed now or, of a service, without an owner."""
         if not dead:
             return []
+        reason = encoding.printable(reason)
         lost: list[RunId] = []
         with self._writing() as connection:
             connection.execute(queries.FREE_SLOTS_OF, (_list(dead),))

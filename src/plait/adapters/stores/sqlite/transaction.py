@@ -21,14 +21,18 @@ class SqliteTransaction:
 
     def create_run(self, row: RunRow) -> None:
         """Insert a run, with its graph in case retention has just deleted that."""
-        values = encoding.run_values(row)
         try:
-            self._write(queries.INSERT_RUN, [values])
+            self._insert_run(row)
+        except UnicodeEncodeError:
+            self._insert_run(encoding.printable(row))
         except sqlite3.IntegrityError as error:
             raise StoreError(f"there is a run {row.run_id} already") from error
         graph = self._graph_of(row.graph_hash)
         if graph is not None:
             self._connection.execute(queries.INSERT_GRAPH, (row.graph_hash, graph))
+
+    def _insert_run(self, row: RunRow) -> None:
+        self._connection.execute(queries.INSERT_RUN, encoding.run_values(row))
 
     def write(self, batch: RunBatch) -> None:
         """Write what changed of one run, if it is still leased under that epoch."""
@@ -38,21 +42,30 @@ class SqliteTransaction:
         run, epoch = found
         if epoch != batch.epoch:
             raise StaleToken(f"run {batch.run_id} was taken over: its lease has epoch {epoch}, not {batch.epoch}")
+        try:
+            self._write(run, batch)
+        except UnicodeEncodeError:  # rare; what went before can be repeated, and events come last
+            self._write(run, encoding.printable(batch))
+
+    def _write(self, run: int, batch: RunBatch) -> None:
+        many = self._connection.executemany
         if batch.run is not None:
-            self._write(queries.UPDATE_RUN, [(*encoding.run_values(batch.run)[1:], run)])
+            self._connection.execute(queries.UPDATE_RUN, (*encoding.run_values(batch.run)[1:], run))
         if batch.tasks:
-            self._write(queries.UPSERT_TASK, encoding.task_values(run, batch.tasks))
-        if batch.events:
-            self._connection.executemany(queries.INSERT_EVENTS, encoding.event_chunks(run, batch.events))
+            bare, full = encoding.bare_and_full(encoding.task_values(run, batch.tasks))
+            many(queries.UPSERT_BARE_TASK, bare)
+            many(queries.UPSERT_TASK, full)
         if batch.attempts:
-            self._write(queries.UPSERT_ATTEMPT, [encoding.attempt_values(run, row) for row in batch.attempts])
+            many(queries.UPSERT_ATTEMPT, [encoding.attempt_values(run, row) for row in batch.attempts])
         if batch.scopes:
-            self._write(queries.UPSERT_SCOPE, [encoding.scope_values(run, row) for row in batch.scopes])
+            many(queries.UPSERT_SCOPE, [encoding.scope_values(run, row) for row in batch.scopes])
         if batch.assets:
-            self._write(queries.UPSERT_ASSET, [encoding.asset_values(row) for row in batch.assets])
+            many(queries.UPSERT_ASSET, [encoding.asset_values(row) for row in batch.assets])
         if batch.release:
             self._used.clear()
-            self._connection.executemany(queries.RELEASE_SLOTS, [(batch.run_id, no) for no in batch.release])
+            many(queries.RELEASE_SLOTS, [(batch.run_id, no) for no in batch.release])
+        if batch.events:
+            many(queries.INSERT_EVENTS, encoding.event_chunks(run, batch.events))
 
     def acquire(self, requests: Sequence[SlotRow]) -> bool:
         """Take all of these slots, or none. What a limit has in use is summed once a transaction."""
@@ -67,7 +80,9 @@ class SqliteTransaction:
             size = self._one(queries.LIMIT_SIZE, (key,))
             if size is not None and more[key] > 0 and self._in_use(key) + more[key] > size:
                 return False
-        self._write(queries.TAKE_SLOTS, [(run_id, no, key, slots) for (key, run_id, no), slots in wanted.items()])
+        self._connection.executemany(
+            queries.TAKE_SLOTS, [(run_id, no, key, slots) for (key, run_id, no), slots in wanted.items()]
+        )
         for key, change in more.items():
             if key in self._used:
                 self._used[key] += change
@@ -75,7 +90,7 @@ class SqliteTransaction:
 
     def save_workflow(self, row: WorkflowRow) -> None:
         """Insert or replace what is remembered of a workflow."""
-        self._write(queries.UPSERT_WORKFLOW, [encoding.workflow_values(row)])
+        self._connection.execute(queries.UPSERT_WORKFLOW, encoding.workflow_values(row))
 
     def _in_use(self, key: str) -> int:
         used = self._used.get(key)
@@ -86,9 +101,3 @@ class SqliteTransaction:
     def _one(self, statement: str, values: Columns) -> int | None:
         found = self._connection.execute(statement, values).fetchone()
         return found[0] if found is not None else None
-
-    def _write(self, statement: str, rows: list[Columns]) -> None:
-        try:
-            self._connection.executemany(statement, rows)
-        except UnicodeEncodeError:  # rare, and the statements are repeatable: every one inserts or replaces
-            self._connection.executemany(statement, [encoding.printable(row) for row in rows])

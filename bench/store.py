@@ -1,0 +1,134 @@
+"""What a store costs a task: insert its row, update it, two events; in batches, each one durable transaction.
+
+`bare` is a loop over sqlite3 that writes the same columns, encoded beforehand, into the same tables: what is left
+between the two is plait's own (rows to columns, events to chunks, the fence, locks). CPU is of the process; best of three.
+"""
+
+import itertools
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from bench.report import Table
+from plait.adapters.stores import encoding
+from plait.adapters.stores.open import open_store
+from plait.adapters.stores.sqlite import queries
+from plait.model.events import TaskDispatched, TaskFinished
+from plait.model.ids import RunId, TaskKey, TaskNo, token
+from plait.model.outcome import Stored
+from plait.model.rows import EventRow, RunRow, TaskRow
+from plait.ports import RunBatch
+
+TASKS = 20_000
+REPEATS = 3
+NOW = 1_764_000_000.25
+RUN = RunId("0193a5c0-7b1e-7c3d-8f00-0123456789ab")
+LOG = b'{"segment":"1a207813f2d-5037-host-1","offset":123456,"length":0}'
+
+
+def batches(size: int) -> Iterator[RunBatch]:
+    """What the scheduler writes of TASKS mapped tasks: dispatches, and the ends of those of the batch before."""
+    seq = 0
+    for first in range(0, TASKS, size):
+        for ended in (False, True):
+            tasks, events = [], []
+            for no in range(first, min(first + size, TASKS)):
+                seq += 1
+                tasks.append(_task(TaskNo(no), ended))
+                events.append(EventRow(seq=seq, at=NOW, data=_event(TaskNo(no), ended)))
+            yield RunBatch(run_id=RUN, epoch=1, tasks=tasks, events=events)
+
+
+def _task(no: TaskNo, ended: bool) -> TaskRow:
+    return TaskRow(
+        no=no,
+        key="load",
+        path=(no,),
+        generation=0,
+        state="success" if ended else "dispatched",
+        attempt=1,
+        token=token(1, no + 1),
+        executions=1,
+        first_started_at=NOW if ended else None,
+        started_at=NOW if ended else None,
+        finished_at=NOW if ended else None,
+        outputs={"result": Stored(format="json", data=b"55", size=2)} if ended else None,
+        log=LOG if ended else None,
+    )
+
+
+def _event(no: TaskNo, ended: bool) -> bytes:
+    if ended:
+        return msgspec.msgpack.encode(TaskFinished(no=no, state="success", attempt=1))
+    return msgspec.msgpack.encode(
+        TaskDispatched(no=no, key=TaskKey("load"), path=(no,), generation=0, attempt=1, token=token(1, no + 1))
+    )
+
+
+def through_store(url: str, size: int) -> tuple[float, float]:
+    """Wall and CPU seconds of the store."""
+    store = open_store(url, migrate=False)
+    with store.transaction() as tx:
+        tx.create_run(RunRow(run_id=RUN, workflow="w", kind="dag", graph_hash="h", state="running", created_at=NOW))
+    todo = list(batches(size))
+    wall, cpu = time.perf_counter(), time.process_time()
+    for batch in todo:
+        with store.transaction() as tx:
+            tx.write(batch)
+    spent = time.perf_counter() - wall, time.process_time() - cpu
+    store.close()
+    return spent
+
+
+def bare(url: str, size: int) -> tuple[float, float]:
+    """Wall and CPU seconds of sqlite3 alone: the same pragmas, tables and columns."""
+    path = url.removeprefix("sqlite:///").split("?")[0]
+    open_store(url, migrate=False).close()
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(f"PRAGMA synchronous = {'NORMAL' if 'NORMAL' in url else 'FULL'}")
+    connection.execute("PRAGMA cache_size = -16000")
+    todo = [(encoding.task_values(1, batch.tasks), encoding.event_chunks(1, batch.events)) for batch in batches(size)]
+    wall, cpu = time.perf_counter(), time.process_time()
+    for tasks, events in todo:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(queries.UPSERT_TASK, tasks)
+        connection.executemany(queries.INSERT_EVENTS, events)
+        connection.execute("COMMIT")
+    spent = time.perf_counter() - wall, time.process_time() - cpu
+    connection.close()
+    return spent
+
+
+def best(measure: Callable[[str, int], tuple[float, float]], options: str, size: int) -> tuple[float, float]:
+    """The best wall and the best CPU of a few tries, each on a fresh file."""
+    tries = []
+    for _ in range(REPEATS):
+        folder = Path(tempfile.mkdtemp())
+        try:
+            tries.append(measure("memory://" if options == "memory" else f"sqlite:///{folder / 'b.db'}{options}", size))
+        finally:
+            shutil.rmtree(folder)
+    return min(wall for wall, _ in tries), min(cpu for _, cpu in tries)
+
+
+def run() -> Table:
+    """All of it."""
+    table = Table("store", ("what", "batch", "tasks/s", "us a task", "CPU us a task", "of bare"))
+    modes = (("FULL", ""), ("NORMAL", "?synchronous=NORMAL"))
+    for (name, options), size in itertools.product(modes, (200, 50)):
+        wall, cpu = best(through_store, options, size)
+        floor, floor_cpu = best(bare, options, size)
+        table.add(f"SQLite {name}", size, *_figures(wall, cpu), f"{floor / wall:.0%}")
+        table.add(f"bare {name}", size, *_figures(floor, floor_cpu), "")
+    wall, cpu = best(through_store, "memory", 200)
+    table.add("memory", 200, *_figures(wall, cpu), "")
+    return table
+
+
+def _figures(wall: float, cpu: float) -> tuple[int, float, float]:
+    return round(TASKS / wall), wall / TASKS * 1e6, cpu / TASKS * 1e6
