@@ -5,13 +5,13 @@ three.
 they belong, counts the terminal ones at the gates, and then asks everything that is pending.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from plait.engine.children import child_node, wire
+from plait.engine.children import child_node, file_child
 from plait.engine.plan import NodePlan, Plan
-from plait.engine.propagate import attach_gates, evaluate, expand, spread, try_expand
+from plait.engine.propagate import Kept, evaluate, expand, place, spread, try_expand
 from plait.engine.run import Control, Run, TaskRun
 from plait.model.graph import TaskSpec
 from plait.model.ids import MapElement, MapPath, RunId, TaskNo
@@ -19,7 +19,6 @@ from plait.model.outcome import ErrorInfo, LogSpan
 from plait.model.rows import RunRow, ScopeRow, TaskRow
 from plait.model.states import LIVE, RunState, TaskState
 
-Kept = Mapping[tuple[str, MapPath], TaskRun]
 CACHED, PERSISTED, ROLLED_BACK, STAGED, UNSTORED = 1, 2, 4, 8, 16
 PARENT_ATTEMPT_BITS = 8
 
@@ -36,38 +35,37 @@ def flags_of(task: TaskRun) -> int:
     )
 
 
-def build(
-    run: Run,
-    kept: Kept,
-    expansions: Iterable[tuple[str, MapPath, tuple[MapElement, ...]]],
-    generations: Mapping[tuple[str, MapPath], int],
-    now: float,
-) -> None:
+def build(run: Run, kept: Kept, expansions: Iterable[tuple[str, MapPath, tuple[MapElement, ...]]], now: float) -> None:
     """Make all task runs of the graph anew, except those in `kept`, which stay as they are.
 
-    `expansions` are the scopes that stay expanded, outer ones first; `generations` the generation of a new task run
-    where it is not 0.
+    `expansions` are the scopes that stay expanded, outer ones first.
     """
     plan = run.plan
-    extras = [task for task in run.tasks.values() if task.parent is not None or task.child is not None]
+    extras = [task for task in run.tasks.values() if task.child is not None]
     run.tasks, run.index, run.gates, run.expanded, run.awaiting = {}, {}, {}, {}, {}
     run.open = 0
     for task in extras:
         run.adopt(task)
     for node in plan.order:
-        _place(run, node, (), kept, generations)
+        place(run, node, (), kept)
     for scope in plan.top_scopes:
         run.awaiting[scope.key] = {()}
     for key, prefix, elements in expansions:
-        expand(run, plan.scopes[key], prefix, elements)
-        for node in plan.scopes[key].nodes:
-            for element in elements:
-                _replace(run, node, (*prefix, element), kept, generations)
-    terminal = [task for task in run.tasks.values() if task.terminal and task.child is None]
-    for task in terminal:
-        spread(run, task, now, quiet=True)
+        if prefix in run.awaiting.get(key, ()):
+            expand(run, plan.scopes[key], prefix, elements, kept)
+    _await_nothing_for_the_ended(run)
+    for task in list(run.index.values()):
+        if task.terminal and not task.interrupted:
+            spread(run, task, now, quiet=True)
     if run.state in (RunState.RUNNING, RunState.PAUSED):
         wake(run, now)
+
+
+def _await_nothing_for_the_ended(run: Run) -> None:
+    """A scope whose stand-ins have ended has no elements, and gets none."""
+    for key, prefixes in run.awaiting.items():
+        stands_in = run.plan.scopes[key].all_nodes()[0].key
+        run.awaiting[key] = {prefix for prefix in prefixes if not run.index[stands_in, prefix].terminal}
 
 
 def wake(run: Run, now: float) -> None:
@@ -80,37 +78,6 @@ def wake(run: Run, now: float) -> None:
             evaluate(run, task, now)
 
 
-def _place(run: Run, node: NodePlan, path: MapPath, kept: Kept, generations: Mapping[tuple[str, MapPath], int]) -> None:
-    known = kept.get((node.key, path))
-    if known is None:
-        task = run.add_task(node, path, generations.get((node.key, path), 0))
-    else:
-        task = known
-        run.adopt(task)
-        run.index[node.key, path] = task
-    task.unexpanded = len(path) < node.depth
-    if not task.unexpanded:
-        attach_gates(run, task)
-
-
-def _replace(
-    run: Run, node: NodePlan, path: MapPath, kept: Kept, generations: Mapping[tuple[str, MapPath], int]
-) -> None:
-    """Put a kept task run (or the right generation) in the place of the one that an expansion made."""
-    made = run.index[node.key, path]
-    known = kept.get((node.key, path))
-    if known is None:
-        made.generation = generations.get((node.key, path), made.generation)
-        return
-    run.forget(made)
-    for gate in made.gates:
-        gate.members.remove(made)
-    run.adopt(known)
-    run.index[node.key, path] = known
-    if not made.unexpanded:
-        attach_gates(run, known)
-
-
 # --- from rows --------------------------------------------------------------------------------------------------------
 
 
@@ -119,56 +86,57 @@ def restore(
 ) -> Run:
     """A run as its rows tell. What was live when its owner died stays live until `OwnerChanged` is decided."""
     run = Run(RunId(row.run_id), plan, epoch=epoch)
-    run.state = RunState(row.state)
     run.reason = row.reason
     run.started_at = row.started_at
     run.finished_at = row.finished_at
     run.param_lengths = row.extra.get("lengths", {})
     kept: dict[tuple[str, MapPath], TaskRun] = {}
-    generations: dict[tuple[str, MapPath], int] = {}
     children: list[TaskRun] = []
-    for task_row in tasks:
-        run.next_no = max(run.next_no, task_row.no + 1)
-        if not task_row.current:
-            generations[task_row.key, task_row.path] = max(
-                task_row.generation + 1, generations.get((task_row.key, task_row.path), 0)
-            )
-            continue
-        task = _task_of(run, task_row)
-        if task_row.child is not None:
+    for task in _current(run, row, tasks):
+        if task.child is not None:
             children.append(task)
-        elif task_row.key in plan.nodes:
-            kept[task_row.key, task_row.path] = task
-    expansions = sorted(
-        (
-            (scope.scope, scope.path, tuple(scope.keys) if scope.keys is not None else tuple(range(scope.length)))
-            for scope in scopes
-            if scope.scope in plan.scopes
-        ),
-        key=lambda item: len(item[1]),
-    )
-    before = run.state
-    run.state = RunState.QUEUED  # nothing is asked before everything is in its place
-    build(run, kept, expansions, generations, now)
-    run.state = before
+        else:
+            kept[task.key, task.path] = task
+    if run.started_at is not None:  # else it was never admitted: its task runs are made then
+        build(run, kept, _expansions(plan, scopes), now)  # queued as yet: nothing is asked before all is in its place
+    run.state = RunState(row.state)
+    if "ending" in row.extra:
+        run.ending = RunState(row.extra["ending"])
     for task in children:
         run.adopt(task)
-        if task.parent is not None and task.child is not None:
-            run.children[task.parent, task.child] = task
-            if task.staged is not None:
-                run.transactions.setdefault(task.staged, []).append(task.no)
-    _count_live(run)
-    run.touched.clear()
+    for task in children:
+        file_child(run, task)
+    for task in run.tasks.values():
+        if task.state in LIVE:
+            run.count_live(task, 1)
     return run
 
 
-def _count_live(run: Run) -> None:
-    for task in run.tasks.values():
-        task.touched = False
-        if task.state in LIVE:
-            run.active += 1
-            if task.node.max_active:
-                run.active_of[task.key] = run.active_of.get(task.key, 0) + 1
+def _current(run: Run, row: RunRow, tasks: Iterable[TaskRow]) -> Iterator[TaskRun]:
+    """The task runs that rows tell of, by number; of the others it is remembered which generation comes next."""
+    for task_row in sorted(tasks, key=_number):
+        run.next_no = task_row.no + 1
+        if task_row.current:
+            task = _task_of(run, task_row)
+            task.interrupted = task_row.state == row.state == TaskState.CRASHED.value and task.reason == row.reason
+            yield task
+        elif task_row.child is None:
+            at = task_row.key, tuple(task_row.path)
+            run.generations[at] = max(task_row.generation + 1, run.generations.get(at, 0))
+
+
+def _number(row: TaskRow) -> int:
+    return row.no
+
+
+def _expansions(plan: Plan, scopes: Iterable[ScopeRow]) -> list[tuple[str, MapPath, tuple[MapElement, ...]]]:
+    """The scopes that are expanded, outer ones first. A later row of the same place counts, one without elements says
+    that it is expanded no more."""
+    found: dict[tuple[str, MapPath], tuple[MapElement, ...]] = {}
+    for row in scopes:
+        found[row.scope, tuple(row.path)] = tuple(row.keys) if row.keys is not None else tuple(range(row.length))
+    outer_first = sorted(found.items(), key=lambda item: len(item[0][1]))
+    return [(key, path, elements) for (key, path), elements in outer_first if elements and key in plan.scopes]
 
 
 def _task_of(run: Run, row: TaskRow) -> TaskRun:
@@ -193,8 +161,6 @@ def _task_of(run: Run, row: TaskRow) -> TaskRun:
     task.wait_until, task.first_started_at = row.wait_until, row.first_started_at
     task.started_at, task.finished_at = row.started_at, row.finished_at
     task.story = (row.state,)
-    if task.state is TaskState.CRASHED and not row.error:  # it died with its owner: nobody knows how far it was
-        task.state = TaskState.DISPATCHED
     if row.control:
         task.control = msgspec.json.decode(row.control, type=Control)
     if row.error:
@@ -202,10 +168,3 @@ def _task_of(run: Run, row: TaskRow) -> TaskRun:
     if row.log:
         task.log = msgspec.json.decode(row.log, type=LogSpan)
     return task
-
-
-def rewire_children(run: Run) -> None:
-    """Give the restored children that are not over their gates again."""
-    for task in run.tasks.values():
-        if task.child is not None and not task.terminal and not task.gates:
-            wire(run, task)

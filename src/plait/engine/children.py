@@ -2,17 +2,21 @@
 
 A child's key is made by its caller from (task, input fingerprint, occurrence). In the same attempt of its parent (a
 body that is replayed after a crash or a pause) a finished child is not run again; in a later attempt the parent's
-`replay` policy says which come back.
+`replay` policy says which come back. A child that was not over when its run was taken over is `lost`: its call lived in
+the process that died, so it waits until the replayed body asks for it again; one that is never asked for again is
+cancelled with its body's end.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
+from plait.engine.leaving import retire
 from plait.engine.plan import NodePlan
-from plait.engine.propagate import count_upstream, evaluate
+from plait.engine.propagate import count_upstream, evaluate, get_in_line
 from plait.engine.rules import Gate
-from plait.engine.run import Run, TaskRun
+from plait.engine.run import Control, Run, TaskRun
 from plait.model.errors import EngineError
-from plait.model.events import ChildDiverged, ChildRecorded, TransactionClosed
+from plait.model.events import ChildDiverged, ChildRecorded, TasksCleared, TransactionClosed
 from plait.model.graph import HookSpec, TaskSpec
 from plait.model.ids import TaskNo
 from plait.model.policies import FlowReplay
@@ -23,7 +27,7 @@ from plait.model.stimuli import ChildSubmitted, TransactionEnded
 def child_node(spec: TaskSpec, nodes: dict[str, NodePlan]) -> NodePlan:
     """The compiled node of a child; equal specs share one."""
     known = nodes.get(spec.key)
-    if known is None or known.spec is not spec:
+    if known is None or (known.spec is not spec and known.spec != spec):
         known = nodes[spec.key] = NodePlan(spec, -1, ())
     return known
 
@@ -33,12 +37,20 @@ def submitted(run: Run, said: ChildSubmitted, now: float) -> None:
     parent = run.tasks.get(said.parent)
     if parent is None or parent.terminal:
         raise EngineError(f"task run {said.parent} of run {run.run_id} is over and cannot add the child {said.key!r}")
+    for no in said.upstream:
+        if no not in run.tasks:
+            raise EngineError(f"run {run.run_id} has no task run {no}, which {said.key!r} waits for")
     known = run.children.get((parent.no, said.key))
-    if known is not None and _comes_back(parent, known):
-        if known.lost:
-            _find_again(run, known, now)
-        return
-    if known is None and parent.replaying and _was_asked(run, parent, said):
+    unclaimed = parent.recorded.get(said.spec.key, 0) if parent.recorded is not None else 0
+    if known is not None:
+        if parent.recorded is not None:
+            parent.recorded[said.spec.key] = unclaimed - 1
+        if _comes_back(parent, known):
+            if not known.terminal:
+                _find_again(run, parent, known, said, now)
+            return
+        _give_up(run, known)
+    elif unclaimed > 0:  # the body asked for this task before, with other inputs
         run.events.append(ChildDiverged(parent=parent.no, child=said.key))
     task = TaskRun(TaskNo(run.next_no), child_node(said.spec, run.child_nodes), parent.path)
     run.next_no += 1
@@ -47,17 +59,45 @@ def submitted(run: Run, said: ChildSubmitted, now: float) -> None:
     task.parent = parent.no
     task.parent_attempt = parent.attempt
     task.child = said.key
-    task.upstream = said.upstream
-    task.allow_failure = said.allow_failure
-    task.staged = said.transaction
-    run.children[parent.no, said.key] = task
     run.adopt(task)
-    wire(run, task)
-    if said.transaction is not None:
-        run.transactions.setdefault(said.transaction, []).append(task.no)
+    file_child(run, task)
+    _take_call(run, task, said)
     run.events.append(ChildRecorded(no=task.no, parent=parent.no, key=task.key, child=said.key))
     run.touch(task)
     evaluate(run, task, now)
+
+
+def file_child(run: Run, task: TaskRun) -> None:
+    """Let its parent know a child (or a hook); a hook of the run has none."""
+    if task.parent is None or task.child is None:
+        return
+    run.children[task.parent, task.child] = task
+    parent = run.tasks.get(task.parent)
+    if parent is not None and not task.node.hook:
+        if parent.kids is None:
+            parent.kids = []
+        parent.kids.append(task)
+
+
+def expect_replay(task: TaskRun) -> None:
+    """A body begins (again): what it asked for before is what it is expected to ask for now."""
+    if task.kids:
+        task.recorded = Counter(kid.key for kid in task.kids if kid.current)
+
+
+def _take_call(run: Run, task: TaskRun, said: ChildSubmitted) -> None:
+    """What belongs to the call itself: the futures among its arguments, and the open transaction."""
+    for no in task.upstream:  # of the call before, when a replayed body asks again
+        upstream = run.tasks.get(no)
+        if upstream is not None and upstream.dependents:
+            upstream.dependents.pop(task.no, None)
+    task.upstream = tuple(dict.fromkeys(said.upstream))
+    task.allow_failure = said.allow_failure
+    task.staged = said.transaction
+    if said.transaction is not None:
+        run.transactions.setdefault(said.transaction, {})[task.no] = None
+    if task.state is TaskState.PENDING:
+        _wire(run, task)
 
 
 def _comes_back(parent: TaskRun, known: TaskRun) -> bool:
@@ -78,33 +118,47 @@ def _comes_back(parent: TaskRun, known: TaskRun) -> bool:
     return replay is FlowReplay.ALL or (replay is FlowReplay.PERSISTED and known.persisted)
 
 
-def _find_again(run: Run, known: TaskRun, now: float) -> None:
-    """A child that was in flight when its process died is asked for again by the replayed body."""
+def _find_again(run: Run, parent: TaskRun, known: TaskRun, said: ChildSubmitted, now: float) -> None:
+    """A child that is not over yet is asked for again by a replayed body: from now on it is this attempt's call."""
     known.lost = False
-    wire(run, known)
-    evaluate(run, known, now)
+    known.parent_attempt = parent.attempt
+    _take_call(run, known, said)
+    run.touch(known)
+    if known.state is TaskState.READY:
+        get_in_line(run, known)
+    else:
+        evaluate(run, known, now)
 
 
-def _was_asked(run: Run, parent: TaskRun, said: ChildSubmitted) -> bool:
-    """Whether the body before the replay called the same task with other inputs (the key begins with the task's)."""
-    return any(no == parent.no and known.key == said.spec.key for (no, _), known in run.children.items())
+def _give_up(run: Run, known: TaskRun) -> None:
+    """A recorded child that runs anew makes way, with what it added itself."""
+    family = descendants(known)
+    for task in family:
+        retire(run, task, "runs anew")
+    run.events.append(TasksCleared(nos=tuple(task.no for task in family)))
 
 
-def wire(run: Run, task: TaskRun) -> None:
+def descendants(task: TaskRun) -> list[TaskRun]:
+    """A task run and the children below it, newest generation only."""
+    family = [task]
+    for member in family:
+        family.extend(kid for kid in member.kids or () if kid.current)
+    return family
+
+
+def _wire(run: Run, task: TaskRun) -> None:
     """Give a child its own gate over the futures it was given."""
     gate = Gate[TaskRun](len(task.upstream))
     gate.members.append(task)
     task.gates = (gate,)
     for no in task.upstream:
-        upstream = run.tasks.get(no)
-        if upstream is None:
-            raise EngineError(f"run {run.run_id} has no task run {no}, which {task.label()} waits for")
+        upstream = run.tasks[TaskNo(no)]
         if upstream.terminal:
             count_upstream(task, no, upstream.state)
         else:
             if upstream.dependents is None:
-                upstream.dependents = []
-            upstream.dependents.append(task)
+                upstream.dependents = {}
+            upstream.dependents[task.no] = task
 
 
 def add_hooks(run: Run, task: TaskRun | None, hooks: Sequence[HookSpec], state: str, now: float) -> int:
@@ -115,14 +169,14 @@ def add_hooks(run: Run, task: TaskRun | None, hooks: Sequence[HookSpec], state: 
             continue
         owner = task.key if task is not None else run.plan.graph.name
         spec = TaskSpec(key=f"{owner}:on_{state}:{index}", runner="hook", code=hook.code, counts=False)
-        child = TaskRun(TaskNo(run.next_no), NodePlan(spec, -1, ()), task.path if task is not None else ())
+        child = TaskRun(TaskNo(run.next_no), child_node(spec, run.child_nodes), task.path if task is not None else ())
         run.next_no += 1
-        child.parent = task.no if task is not None else None
         child.child = f"hook:{state}:{index}"
-        child.resume = {"state": state, "task": task.key if task is not None else None}
-        if task is not None:
-            run.children[task.no, child.child] = child
+        child.control = Control(resume={"state": state, "task": task.key if task is not None else None})
         run.adopt(child)
+        if task is not None:
+            child.parent = task.no
+            file_child(run, child)
         run.touch(child)
         evaluate(run, child, now)
         added += 1
@@ -131,17 +185,20 @@ def add_hooks(run: Run, task: TaskRun | None, hooks: Sequence[HookSpec], state: 
 
 def transaction_ended(run: Run, said: TransactionEnded, now: float) -> None:
     """A transaction commits: its staged results are final. Or it rolls back: they are undone, newest first."""
-    nos = tuple(reversed(run.transactions.pop(said.name, [])))
+    nos = tuple(reversed(run.transactions.pop(said.name, {})))
     for no in nos:
         task = run.tasks.get(no)
         if task is None or task.staged != said.name:
             continue
-        if said.ok:
-            task.staged = None
-            add_hooks(run, task, task.node.spec.hooks, "commit", now)
-        else:
-            task.rolled_back = True
-            if task.state is TaskState.SUCCESS:
-                add_hooks(run, task, task.node.spec.hooks, "rollback", now)
+        task.staged = None
+        task.rolled_back = not said.ok
         run.touch(task)
+        if task.state is TaskState.SUCCESS:
+            close(run, task, now)
     run.events.append(TransactionClosed(name=said.name, ok=said.ok, nos=nos))
+
+
+def close(run: Run, task: TaskRun, now: float) -> None:
+    """A success that lies in no open transaction (any more) is committed, or undone with the one it was in."""
+    if task.staged is None:
+        add_hooks(run, task, task.node.spec.hooks, "rollback" if task.rolled_back else "commit", now)

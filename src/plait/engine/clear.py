@@ -1,49 +1,56 @@
 """Run again: the chosen task runs get a new generation, and the run is decided anew with what was kept."""
 
+from collections.abc import Iterable, Iterator
+
 from plait.engine.build import build
-from plait.engine.ending import set_state
-from plait.engine.executions import release
-from plait.engine.plan import common_depth
-from plait.engine.propagate import get_in_line
+from plait.engine.children import descendants, file_child
+from plait.engine.ending import set_state, set_timeout
+from plait.engine.leaving import retire
+from plait.engine.plan import NodePlan
 from plait.engine.run import Run, TaskRun
-from plait.model.commands import CancelExecution
 from plait.model.errors import UsageError
 from plait.model.events import TasksCleared
-from plait.model.ids import MapPath, TaskNo
-from plait.model.states import FAILURES, LIVE, RunState, TaskState
+from plait.model.ids import MapElement, MapPath, TaskNo
+from plait.model.rows import ScopeRow
+from plait.model.states import FAILURES, RUN_TERMINAL, RunState, TaskState
 from plait.model.stimuli import ClearRequested
 
 S = TaskState
+Expansion = tuple[str, MapPath]
 
 
 def cleared(run: Run, said: ClearRequested, now: float) -> None:
     """Open a new generation for the chosen task runs. Nothing chosen changes nothing."""
+    if run.state in _NOT_NOW:
+        raise UsageError(f"run {run.run_id} is {run.state.value}: nothing can be cleared", right=_NOT_NOW[run.state])
     chosen = _chosen(run, said)
     if not chosen:
         return
-    kept = {place: task for place, task in run.index.items() if task.no not in chosen}
-    scopes = _scopes_to_expand_anew(run, chosen)
-    expansions = [
-        (key, prefix, elements)
-        for (key, prefix), elements in sorted(run.expanded.items(), key=lambda item: len(item[0][1]))
-        if not any(scope.key in scopes for scope in (*run.plan.scopes[key].parents, run.plan.scopes[key]))
-    ]
-    generations: dict[tuple[str, MapPath], int] = {}
-    for task in chosen.values():
-        _retire(run, task)
-        ran = task.executions > 0 or task.terminal
-        for path in {task.path, task.path[: _kept_depth(task, scopes)]}:
-            generations[task.key, path] = max(task.generation + ran, generations.get((task.key, path), 0))
-    run.events.append(TasksCleared(nos=tuple(chosen)))
-    run.ready.clear()
-    run.parked.clear()
+    expansions = _kept_expansions(run, chosen)
+    retired = [task for old in chosen.values() for task in _retire(run, old, keep=said.only_failed)]
+    retired.extend(_retire_run_hooks(run))
+    run.events.append(TasksCleared(nos=tuple(task.no for task in retired)))
+    _begin_again(run, now)
+    build(run, dict(run.index), expansions, now)
+    _hand_over_children(run, chosen.values())
+
+
+_NOT_NOW = {
+    RunState.CRASHED: "resume the run first",
+    RunState.CANCELLING: "wait until it is cancelled",
+}
+
+
+def _begin_again(run: Run, now: float) -> None:
+    """The run goes on; one that was over gets its whole time again."""
     run.hooks_started, run.ending, run.finished_at = False, None, None
-    set_state(run, RunState.RUNNING, "cleared", now)
-    build(run, kept, expansions, generations, now)
-    for task in kept.values():
-        if task.state is S.READY:
-            get_in_line(run, task)
-    _hand_over_children(run, chosen, keep=said.only_failed)
+    if run.state in RUN_TERMINAL:
+        run.started_at = now
+        set_timeout(run, now)
+    set_state(run, RunState.PAUSED if run.state is RunState.PAUSED else RunState.RUNNING, "cleared", now)
+
+
+# --- which ------------------------------------------------------------------------------------------------------------
 
 
 def _chosen(run: Run, said: ClearRequested) -> dict[TaskNo, TaskRun]:
@@ -62,78 +69,104 @@ def _chosen(run: Run, said: ClearRequested) -> dict[TaskNo, TaskRun]:
         and (said.path is None or task.path[: len(said.path)] == tuple(said.path))
         and (not said.only_failed or task.state in FAILURES)
     ]
+    seeds.extend(_siblings(run, seeds))
     chosen = {task.no: task for task in seeds}
-    for up, wanted in ((False, said.downstream), (True, said.upstream)):
+    for wanted, upstream in ((said.downstream, False), (said.upstream, True)):
         if wanted:
-            chosen |= {task.no: task for task in _neighbours(run, seeds, upstream=up)}
+            chosen |= {task.no: task for task in _neighbours(run, seeds, upstream=upstream)}
+    chosen |= {task.no: task for task in _siblings(run, chosen.values())}
     return dict(sorted(chosen.items()))
 
 
+def _siblings(run: Run, tasks: Iterable[TaskRun]) -> Iterator[TaskRun]:
+    """Stand-ins expand together or not at all: all those of the same scope, at the same place."""
+    seen: set[Expansion] = set()
+    for task in list(tasks):
+        if task.unexpanded:
+            scope = task.node.scopes[len(task.path)]
+            if (scope.key, task.path) not in seen:
+                seen.add((scope.key, task.path))
+                yield from (run.index[node.key, task.path] for node in scope.all_nodes())
+
+
 def _neighbours(run: Run, seeds: list[TaskRun], *, upstream: bool) -> list[TaskRun]:
-    """All task runs below (or above) the seeds, at equal paths as far as they share mapped scopes."""
-    plan = run.plan
-    prefixes: dict[tuple[str, int], set[MapPath]] = {}
-    for key in {task.key for task in seeds}:
-        node = plan.nodes[key]
-        related = (
-            [other for other in plan.nodes if key in plan.descendants(other)] if upstream else plan.descendants(key)
-        )
-        paths = {task.path for task in seeds if task.key == key}
-        for other in related:
-            depth = common_depth(node.scopes, plan.nodes[other].scopes)
-            prefixes.setdefault((other, depth), set()).update(path[:depth] for path in paths)
-    by_key: dict[str, list[tuple[int, set[MapPath]]]] = {}
-    for (key, depth), found in prefixes.items():
-        by_key.setdefault(key, []).append((depth, found))
+    """All task runs below (or above) the seeds: at equal paths within mapped scopes that they share, else all of a
+    node's."""
+    seen: set[tuple[str, MapPath]] = set()
+    todo: list[tuple[NodePlan, MapPath]] = [(task.node, task.path) for task in seeds]
+    for node, path in todo:
+        for other, common in (node.above if upstream else node.below).items():
+            place = path[:common]
+            if not any((other.key, place[:depth]) in seen for depth in range(len(place) + 1)):
+                seen.add((other.key, place))
+                todo.append((other, place))
     return [
         task
         for task in run.index.values()
-        if any(task.path[:depth] in found for depth, found in by_key.get(task.key, ()))
+        if any((task.key, task.path[:depth]) in seen for depth in range(len(task.path) + 1))
     ]
 
 
-def _scopes_to_expand_anew(run: Run, chosen: dict[TaskNo, TaskRun]) -> set[str]:
-    """Scopes of which a source runs again, or whose stand-in was chosen."""
-    scopes: set[str] = set()
-    for task in chosen.values():
-        scopes.update(feed.scope.key for feed in task.node.feeds)
-        if task.unexpanded:
-            scopes.add(task.node.scopes[len(task.path)].key)
-    return scopes
-
-
-def _kept_depth(task: TaskRun, scopes: set[str]) -> int:
-    """How much of a path stays when these scopes expand anew."""
-    for depth, scope in enumerate(task.node.scopes):
-        if scope.key in scopes:
-            return depth
-    return len(task.path)
-
-
-def _retire(run: Run, task: TaskRun) -> None:
-    """The old generation: its live execution is cancelled, and its report will be refused."""
-    if task.state in LIVE:
-        run.commands.append(CancelExecution(no=task.no, token=task.token, reason="cleared"))
-        release(run, task)
-        run.move(task, S.CANCELLED)
-    task.current = False
-    if task.executions or task.terminal:
-        run.touch(task)
-
-
-def _hand_over_children(run: Run, retired: dict[TaskNo, TaskRun], *, keep: bool) -> None:
-    """A body that is rerun from its failures gets its finished children back; cleared whole, it starts with none."""
-    for (parent, key), child in list(run.children.items()):
-        old = retired.get(parent)
-        if old is None:
-            continue
-        del run.children[parent, key]
-        new = run.current(old.key, old.path)
-        if new is None or not keep or child.state is not S.SUCCESS or child.node.spec.runner == "hook":
-            run.tasks.pop(child.no, None)
-            child.current = False
+def _kept_expansions(run: Run, chosen: dict[TaskNo, TaskRun]) -> list[tuple[str, MapPath, tuple[MapElement, ...]]]:
+    """The mapped scopes that stay as they are, outer ones first. One whose source and whose task runs all run again
+    expands anew, with all that lies in it: it may get other elements. It is forgotten, in the rows too."""
+    scopes = run.plan.scopes
+    sources = {(feed.scope.key, task.path[: feed.common]) for task in chosen.values() for feed in task.node.feeds}
+    held = {
+        (scope.key, task.path[:depth])
+        for task in run.index.values()
+        if task.no not in chosen
+        for depth, scope in enumerate(task.node.scopes)
+    }
+    anew: set[Expansion] = set()
+    kept: list[tuple[str, MapPath, tuple[MapElement, ...]]] = []
+    for (key, prefix), elements in sorted(run.expanded.items(), key=lambda item: len(item[0][1])):
+        around = {(scope.key, prefix[:depth]) for depth, scope in enumerate(scopes[key].parents)}
+        fed = any((key, prefix[:depth]) in sources for depth in range(len(prefix) + 1))
+        if around & anew or (fed and (key, prefix) not in held):
+            anew.add((key, prefix))
+            run.scopes_out.append(ScopeRow(scope=key, path=prefix, generation=0, length=0))
         else:
-            child.parent, child.parent_attempt = new.no, 0
-            run.children[new.no, key] = child
-            new.replaying = True
-        run.touch(child)
+            kept.append((key, prefix, elements))
+    return kept
+
+
+# --- what becomes of the old ones -------------------------------------------------------------------------------------
+
+
+def _retire(run: Run, old: TaskRun, *, keep: bool) -> list[TaskRun]:
+    """The old generation makes way, with its children; those that succeeded wait for the new one (`keep`)."""
+    family = [old]
+    kept: list[TaskRun] = []
+    for kid in old.kids or ():
+        if kid.current:
+            if keep and kid.state is S.SUCCESS and kid.staged is None:
+                kept.append(kid)
+            else:
+                family.extend(descendants(kid))
+    old.kids = kept
+    for task in family:
+        retire(run, task, "cleared")
+    return family
+
+
+def _retire_run_hooks(run: Run) -> list[TaskRun]:
+    """The hooks of the end that is none any more."""
+    hooks = [task for task in run.tasks.values() if task.parent is None and task.node.hook]
+    for hook in hooks:
+        retire(run, hook, "cleared")
+    return hooks
+
+
+def _hand_over_children(run: Run, chosen: Iterable[TaskRun]) -> None:
+    """A body that is rerun from its failures gets its finished children back; cleared whole, it starts with none."""
+    for old in chosen:
+        for kid in old.kids or ():
+            run.children.pop((old.no, kid.child or ""), None)
+            new = run.current(old.key, old.path)
+            if new is None:  # it was mapped, and is to be expanded anew
+                retire(run, kid, "cleared")
+                continue
+            kid.parent, kid.parent_attempt = new.no, 0
+            file_child(run, kid)
+            run.touch(kid)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from plait.engine import children, clear, executions, requests, takeover
-from plait.engine.ending import check_end
+from plait.engine.ending import check_end, fail_fast
 from plait.engine.propagate import settle
 from plait.engine.run import Run, TaskRun
 from plait.model import stimuli
@@ -60,6 +60,8 @@ def decide(run: Run, stimulus: stimuli.Stimulus, now: float) -> None:
     handler(run, stimulus, now)
     if run.settled:
         settle(run, now)
+    if run.failed is not None:
+        fail_fast(run, now)
     if not run.open:
         check_end(run, now)
 
@@ -70,28 +72,35 @@ def dispatch(run: Run, executor: str | None, room: int, now: float) -> list[Task
     What the run's own limits hold back stays ready. Each gets an attempt number and a token, and leaves an `Execute`.
     """
     heap = run.ready.get(executor)
-    if not heap or run.state is not RunState.RUNNING:
+    if not heap or run.state not in _DISPATCHING:
         return []
     most = run.plan.graph.policy.max_active_tasks
     handed: list[TaskRun] = []
     while heap and len(handed) < room and (most is None or run.active < most):
-        priority, no = heapq.heappop(heap)
-        task = run.tasks.get(no)
-        if task is None or task.state is not TaskState.READY:
+        entry = heapq.heappop(heap)
+        task = run.tasks.get(entry[1])
+        if task is None or task.state is not TaskState.READY or task.lost:
             continue
         cap = task.node.max_active
         if cap is not None and run.active_of.get(task.key, 0) >= cap:
-            heapq.heappush(run.parked.setdefault(task.key, []), (priority, no))
+            heapq.heappush(run.parked.setdefault(task.key, []), entry)
             continue
         _hand_out(run, task)
         handed.append(task)
     return handed
 
 
+_DISPATCHING = frozenset({RunState.RUNNING, RunState.CANCELLING})
+"""In which states a run hands out what is ready; while it is being cancelled, that is only hooks."""
+
+
 def _hand_out(run: Run, task: TaskRun) -> None:
     task.attempt += 1
     task.executions += 1
     task.token = run.next_token()
+    task.started_at = task.finished_at = None
+    task.blocked = False
+    children.expect_replay(task)
     run.move(task, TaskState.DISPATCHED)
     run.events.append(
         TaskDispatched(
@@ -118,7 +127,6 @@ def _hand_out(run: Run, task: TaskRun) -> None:
             resume=task.resume,
         )
     )
-    task.resume = None
 
 
 class Decision(msgspec.Struct):

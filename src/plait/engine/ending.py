@@ -1,13 +1,14 @@
 """How a run ends: its outcome rule over its tasks, the hooks that are called first, fail-fast, cancelling."""
 
 from plait.engine.children import add_hooks
+from plait.engine.leaving import cancel_task
 from plait.engine.limits import RUN
-from plait.engine.propagate import resolve, settle
-from plait.engine.run import Run, TaskRun
-from plait.model.commands import CancelExecution, RunEnded, StartTrigger
+from plait.engine.propagate import settle
+from plait.engine.run import Run
+from plait.model.commands import RunEnded, SetTimer
 from plait.model.events import RunChanged
 from plait.model.policies import OutcomeRule
-from plait.model.states import FAILURES, LIVE, RunState, TaskState
+from plait.model.states import FAILURES, RunState, TaskState
 
 S = TaskState
 _FAILED = FAILURES - {S.CANCELLED}
@@ -23,17 +24,23 @@ def set_state(run: Run, state: RunState, reason: str, now: float) -> None:
         run.started_at = now
 
 
+def set_timeout(run: Run, now: float) -> None:
+    """Have the run looked at when it has taken as long as it may."""
+    limit = run.plan.graph.policy.timeout
+    if limit is not None:
+        run.commands.append(SetTimer(at=(run.started_at or now) + limit, kind="timeout"))
+
+
 def check_end(run: Run, now: float) -> None:
     """End the run if nothing of it is open: first its hooks, as recorded executions, then the final state."""
     if run.open or run.state not in (RunState.RUNNING, RunState.CANCELLING):
         return
+    if run.ending is None:
+        run.ending = outcome_of(run)
     if not run.hooks_started:
-        if run.ending is None:
-            run.ending = outcome_of(run)
         run.hooks_started = True
         if add_hooks(run, None, run.plan.graph.hooks, run.ending.value, now):
             return
-    assert run.ending is not None  # set in the pass that started the hooks
     run.finished_at = now
     set_state(run, run.ending, run.reason if run.state is RunState.CANCELLING else _reason(run), now)
     if run.plan.graph.policy.max_active_runs is not None:
@@ -67,29 +74,25 @@ def _reason(run: Run) -> str:
 
 
 def end_early(run: Run, state: RunState, reason: str, now: float) -> None:
-    """Cancel what is not done; the run ends in `state` once its live executions are gone."""
-    if run.state in (RunState.CANCELLING,) or run.ending is not None:
-        return
-    run.ending = state
-    set_state(run, RunState.CANCELLING, reason, now)
+    """Cancel what is not done; the run ends in `state` once its live executions are gone.
+
+    Hooks that are called already go on; when the run is at its end anyway, or this is asked for again, they are
+    cancelled too.
+    """
+    again = run.ending is not None
+    if not again:
+        run.ending = state
+        set_state(run, RunState.CANCELLING, reason, now)
     for task in list(run.tasks.values()):
-        cancel_task(run, task, reason, now)
+        if again or not task.node.hook:
+            cancel_task(run, task, reason, now)
     settle(run, now)
 
 
-def cancel_task(run: Run, task: TaskRun, reason: str, now: float) -> None:
-    """Cancel one task run: at once if it is not live, else by its executor, whose report ends it."""
-    if task.terminal:
+def fail_fast(run: Run, now: float) -> None:
+    """The policy that the first failure ends the run; what an ending run or a hook comes to changes nothing."""
+    task, run.failed = run.failed, None
+    if task is None or run.ending is not None or not run.plan.graph.policy.fail_fast:
         return
-    if task.state in LIVE:
-        run.commands.append(CancelExecution(no=task.no, token=task.token, reason=reason))
-        return
-    if task.state is S.DEFERRED:
-        run.commands.append(StartTrigger(no=task.no, trigger=None))
-    resolve(run, task, S.CANCELLED, reason, now)
-
-
-def fail_fast(run: Run, task: TaskRun, now: float) -> None:
-    """The policy that the first failure ends the run."""
-    if run.plan.graph.policy.fail_fast and task.state in (S.FAILED, S.CRASHED) and task.parent is None:
+    if task.parent is None and task.node.spec.counts:
         end_early(run, RunState.FAILED, f"{task.label()} failed, and the run is to fail fast", now)

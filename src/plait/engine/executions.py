@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
-from plait.engine.children import add_hooks
-from plait.engine.ending import cancel_task, fail_fast
+import msgspec
+
+from plait.engine.children import add_hooks, close
+from plait.engine.leaving import cancel_task, release
 from plait.engine.propagate import get_in_line
 from plait.engine.retries import retry_delay
-from plait.engine.run import Run, TaskRun
-from plait.model.commands import ReleaseSlots, RequestSlots, SetTimer, StartTrigger
+from plait.engine.run import Control, Run, TaskRun
+from plait.model.commands import RequestSlots, SetTimer, StartTrigger
 from plait.model.events import AssetRecorded, CheckRecorded, ReportRefused, TaskFinished, TaskWaits
 from plait.model.outcome import ErrorInfo, Outcome, RetryVerdict, Verdict
 from plait.model.rows import AssetRow, AttemptRow
@@ -22,6 +24,7 @@ from plait.model.stimuli import (
 )
 
 S = TaskState
+_json = msgspec.json.Encoder()
 
 
 def holder(run: Run, no: int, token: int) -> TaskRun | None:
@@ -52,7 +55,10 @@ def finished(run: Run, said: ExecutionFinished, now: float) -> None:
         run.keep_outcome(task, outcome)
         if task.finished_at is None:
             task.finished_at = now
-        _VERDICTS[outcome.verdict](run, task, outcome, now)
+        verdict = outcome.verdict
+        if run.state is RunState.CANCELLING and verdict in _WAITS:
+            verdict = Verdict.CANCELLED
+        _VERDICTS[verdict](run, task, outcome, now)
 
 
 def lost(run: Run, said: ExecutionLost, now: float) -> None:
@@ -62,6 +68,7 @@ def lost(run: Run, said: ExecutionLost, now: float) -> None:
         error = ErrorInfo(type="WorkerDied", message=said.reason)
         outcome = Outcome(verdict=Verdict.CRASHED, error=error, started_at=task.started_at or 0.0, finished_at=now)
         run.keep_outcome(task, outcome)
+        task.finished_at = now
         _failed(run, task, outcome, now)
 
 
@@ -70,12 +77,11 @@ def returned(run: Run, said: ExecutionReturned, now: float) -> None:
     task = holder(run, said.no, said.token)
     if task is not None:
         task.attempt -= 1
-        if run.state is RunState.CANCELLING:
-            run.move(task, S.READY)
-            cancel_task(run, task, run.reason, now)
-            return
         run.move(task, S.READY)
-        get_in_line(run, task)
+        if run.state is RunState.CANCELLING and not task.node.hook:
+            cancel_task(run, task, run.reason, now)
+        else:
+            get_in_line(run, task)
 
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
@@ -91,19 +97,8 @@ def end(run: Run, task: TaskRun, state: TaskState, now: float, reason: str = "")
     run.settled.append(task)
     if task.node.hooked:
         add_hooks(run, task, task.node.spec.hooks, state.value, now)
-    if task.node.spec.runner == "flow":
-        for child in list(run.tasks.values()):
-            if child.parent == task.no and child.node.spec.runner != "hook":
-                cancel_task(run, child, f"{task.label()} is over", now)
-    fail_fast(run, task, now)
-
-
-def release(run: Run, task: TaskRun) -> None:
-    """Give back the slots that a task run holds."""
-    if task.granted:
-        task.granted = False
-        run.released.append(task.no)
-        run.commands.append(ReleaseSlots(no=task.no))
+        if state is S.SUCCESS:
+            close(run, task, now)
 
 
 def _success(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
@@ -147,6 +142,7 @@ def _record_assets(run: Run, task: TaskRun, outcome: Outcome, now: float) -> Non
                 no=task.no,
                 at=now,
                 data_version=asset.data_version,
+                metadata=_json.encode(asset.metadata) if asset.metadata else None,
             )
         )
         run.events.append(
@@ -178,25 +174,39 @@ def _failed(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
                 state=state.value,
                 started_at=task.started_at,
                 finished_at=task.finished_at,
+                error=_json.encode(task.error) if task.error is not None else None,
+                log=_json.encode(task.log) if task.log is not None else None,
             ),
         )
     )
-    task.resume = None
-    task.first_started_at = None
-    wait(run, task, S.RETRY_WAIT, now + delay, "retry")
+    wait(run, task, S.RETRY_WAIT, now + delay)
 
 
-def wait(run: Run, task: TaskRun, state: TaskState, until: float | None, timer: str) -> None:
+def wait(run: Run, task: TaskRun, state: TaskState, until: float | None) -> None:
     """Between two executions: no slot is held, a timer (or an event) brings it back."""
     release(run, task)
     run.move(task, state)
     task.wait_until = until
     error = task.error.text if task.error is not None else ""
     run.events.append(TaskWaits(no=task.no, state=state.value, attempt=task.attempt, until=until, error=error[:1000]))
-    if until is not None:
-        run.commands.append(SetTimer(at=until, kind=timer, no=task.no, generation=task.generation))
+    set_timer(run, task)
     if task.node.hooked and state is S.RETRY_WAIT:
         add_hooks(run, task, task.node.spec.hooks, "retry", task.finished_at or 0.0)
+
+
+_TIMERS = {
+    S.RETRY_WAIT: "retry",
+    S.RESCHEDULED: "reschedule",
+    S.DEFERRED: "defer_timeout",
+    S.PAUSED: "pause_timeout",
+}
+
+
+def set_timer(run: Run, task: TaskRun) -> None:
+    """Have a waiting task run looked at when its time has come."""
+    if task.wait_until is not None:
+        kind = _TIMERS[task.state]
+        run.commands.append(SetTimer(at=task.wait_until, kind=kind, no=task.no, generation=task.generation))
 
 
 def _skipped(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
@@ -208,38 +218,40 @@ def _cancelled(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
 
 
 def _reschedule(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
-    """A sensor looks again later. Its time limit counts from its first look, and no attempt is used."""
-    if run.state is RunState.CANCELLING:
-        end(run, task, S.CANCELLED, now, run.reason)
-        return
-    limit = task.node.spec.wait_timeout
+    """A sensor looks again later, which uses no attempt. Its time limit counts from its first look and over its retries
+    (Airflow, core-concepts/sensors, "Timeouts"); when it has run out there is one last look, as there."""
     until = outcome.until if outcome.until is not None else now
-    task.attempt -= 1
+    limit = task.node.spec.wait_timeout
+    if task.first_started_at is None:  # the worker did not say when it began
+        task.first_started_at = now
     if limit is not None:
-        deadline = (task.first_started_at or now) + limit
-        if until > deadline:
-            wait(run, task, S.RESCHEDULED, deadline, "wait_timeout")
+        deadline = task.first_started_at + limit
+        if now >= deadline:
+            too_late(run, task, "no success", now)
             return
-    wait(run, task, S.RESCHEDULED, until, "reschedule")
+        until = min(until, deadline)
+    task.attempt -= 1
+    wait(run, task, S.RESCHEDULED, until)
+
+
+def too_late(run: Run, task: TaskRun, what: str, now: float) -> None:
+    """A wait took longer than it may, which is not retried."""
+    task.error = ErrorInfo(type="WaitTimeout", message=f"{what} for longer than it may")
+    task.finished_at = now
+    end(run, task, S.SKIPPED if task.node.spec.soft_fail else S.FAILED, now)
 
 
 def _defer(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
-    if run.state is RunState.CANCELLING:
-        end(run, task, S.CANCELLED, now, run.reason)
-        return
     task.attempt -= 1
-    until = now + outcome.timeout if outcome.timeout is not None else None
-    wait(run, task, S.DEFERRED, until, "defer_timeout")
-    run.commands.append(StartTrigger(no=task.no, trigger=outcome.trigger or {}))
+    trigger = outcome.trigger or {}
+    task.control = Control(trigger=trigger)
+    wait(run, task, S.DEFERRED, now + outcome.timeout if outcome.timeout is not None else None)
+    run.commands.append(StartTrigger(no=task.no, trigger=trigger))
 
 
 def _pause(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
-    if run.state is RunState.CANCELLING:
-        end(run, task, S.CANCELLED, now, run.reason)
-        return
     task.attempt -= 1
-    until = now + outcome.timeout if outcome.timeout is not None else None
-    wait(run, task, S.PAUSED, until, "pause_timeout")
+    wait(run, task, S.PAUSED, now + outcome.timeout if outcome.timeout is not None else None)
 
 
 _VERDICTS: dict[Verdict, Callable[[Run, TaskRun, Outcome, float], None]] = {
@@ -252,6 +264,7 @@ _VERDICTS: dict[Verdict, Callable[[Run, TaskRun, Outcome, float], None]] = {
     Verdict.DEFER: _defer,
     Verdict.PAUSE: _pause,
 }
+_WAITS = frozenset({Verdict.RESCHEDULE, Verdict.DEFER, Verdict.PAUSE})
 
 # --- a body that waits for its children -------------------------------------------------------------------------------
 

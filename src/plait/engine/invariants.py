@@ -1,6 +1,7 @@
 """What must hold of a run after every decision. Tests and the simulator call `check_run`; a breach is plait's own
 fault."""
 
+from plait.engine.rules import answer, merged
 from plait.engine.run import Run
 from plait.model.errors import EngineError
 from plait.model.states import LIVE, RUN_TERMINAL, RunState, TaskState
@@ -8,7 +9,7 @@ from plait.model.states import LIVE, RUN_TERMINAL, RunState, TaskState
 
 def check_run(run: Run) -> None:
     """Raise EngineError naming the first invariant that does not hold."""
-    for check in (_counters, _current_generations, _gates, _tokens, _finality, _limits, _progress):
+    for check in (_counters, _current_generations, _gates, _tokens, _finality, _limits, _progress, _lines):
         said = check(run)
         if said:
             raise EngineError(f"run {run.run_id}: {said}")
@@ -18,7 +19,7 @@ def _counters(run: Run) -> str | None:
     still_open = sum(not task.terminal for task in run.tasks.values())
     if still_open != run.open:
         return f"{still_open} task runs are open, the counter says {run.open}"
-    live = sum(task.state in LIVE for task in run.tasks.values())
+    live = sum(task.state in LIVE and not task.node.body for task in run.tasks.values())
     if live != run.active:
         return f"{live} task runs are live, the counter says {run.active}"
     for key, count in run.active_of.items():
@@ -37,7 +38,8 @@ def _current_generations(run: Run) -> str | None:
 
 def _gates(run: Run) -> str | None:
     for key, gate in run.gates.items():
-        parts = gate.success + gate.failed + gate.upstream_failed + gate.skipped + gate.removed + gate.not_chosen
+        parts = sum((gate.success, gate.failed, gate.upstream_failed, gate.skipped, gate.removed))
+        parts += gate.not_chosen + gate.cut
         if not 0 <= gate.done <= gate.total or parts != gate.done:
             return f"gate {key}: {gate.done} of {gate.total} done, the parts add up to {parts}"
         if not 0 <= gate.guard_failed + gate.guard_skipped <= gate.guard_done <= gate.guard_total:
@@ -85,6 +87,24 @@ def _progress(run: Run) -> str | None:
             scope = task.node.scopes[len(task.path)]
             if task.path not in run.awaiting.get(scope.key, ()):
                 return f"{task.label()} stands in for a scope that nobody will expand"
-        elif all(gate.done == gate.total and gate.guard_done == gate.guard_total for gate in task.gates):
-            return f"{task.label()} is pending though everything above it is done"
+        elif answer(task.node.spec.trigger_rule, merged(task.gates)) is not None:
+            return f"{task.label()} is pending though what is above it decides it"
+    return None
+
+
+def _lines(run: Run) -> str | None:
+    """What is ready stands in a line: for its slots, at its executor, or behind others of its node that are ahead."""
+    if run.state not in (RunState.RUNNING, RunState.PAUSED):
+        return None
+    ready = [task for task in run.tasks.values() if task.state is TaskState.READY and not task.lost]
+    at_executor = {no for line in run.ready.values() for _, no in line}
+    held_back = {no for line in run.parked.values() for _, no in line}
+    ahead = {task.key for task in ready if task.no in at_executor}
+    for task in ready:
+        if task.no in at_executor or not (task.granted or task.node.slotless):
+            continue
+        if task.no not in held_back:
+            return f"{task.label()} is ready and stands in no line"
+        if not run.active_of.get(task.key) and task.key not in ahead:
+            return f"{task.label()} is held back, and nothing will let it go on"
     return None

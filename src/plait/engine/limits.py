@@ -1,9 +1,10 @@
 """Limits: who gets slots of what, in which order. One book per scheduler; the store's slot rows are the truth across
 processes.
 
-A request waits in the line of its first limit, by priority, then by arrival; nothing overtakes the head of its line,
-so a request for many slots is not starved by small ones. `grantable` proposes; the shell takes the slots in the
-store, in the transaction that dispatches, and tells the book: `granted`, or `refused` when another process holds
+A request waits in the line of its first limit, by priority, then by arrival. Nothing overtakes the head of its line,
+nor takes, from another line, slots of a limit that an earlier head lacks: so a request for many slots is not starved by
+small ones. What a waiting head does not lack stays free for others. `grantable` proposes; the shell takes the slots in
+the store, in the transaction that dispatches, and tells the book: `granted`, or `refused` when another process holds
 them.
 """
 
@@ -25,8 +26,11 @@ class Request:
     __slots__ = ("alive", "owner", "priority", "uses")
 
     def __init__(self, owner: Owner, uses: tuple[LimitUse, ...], priority: int):
+        slots: dict[str, int] = {}
+        for use in uses:
+            slots[use.key] = slots.get(use.key, 0) + use.slots
         self.owner = owner
-        self.uses = tuple(sorted(uses, key=lambda use: use.key))
+        self.uses = tuple(LimitUse(key=key, slots=slots[key]) for key in sorted(slots))
         self.priority = priority
         self.alive = True
 
@@ -75,23 +79,31 @@ class LimitBook:
         return any(not line[0][2].alive or self._fits(line[0][2]) for line in self.lines.values() if line)
 
     def grantable(self) -> Iterator[Request]:
-        """Requests that fit, best first within each line. Each must be answered (`granted`, `refused`) before the
-        next."""
-        for key in sorted(self.lines):
-            line = self.lines[key]
-            while line:
-                request = line[0][2]
-                if not request.alive:
-                    heapq.heappop(line)
-                    continue
-                if not self._fits(request):
-                    break
+        """Requests that fit, best first. Each must be answered (`granted`, `refused`) before the next."""
+        heads = [head for key in list(self.lines) if (head := self._head(key)) is not None]
+        heapq.heapify(heads)
+        lacking: set[str] = set()
+        while heads:
+            _, _, key, request = heapq.heappop(heads)
+            if self._fits(request) and lacking.isdisjoint(use.key for use in request.uses):
                 yield request
-                if request.alive and request.owner in self.waiting:
-                    break
-                heapq.heappop(line)
-            if not line:
-                del self.lines[key]
+                if request.owner not in self.waiting:
+                    head = self._head(key)
+                    if head is not None:
+                        heapq.heappush(heads, head)
+                    continue
+            lacking.update(use.key for use in request.uses if self._lacks(use))
+
+    def _head(self, key: str) -> tuple[int, int, str, Request] | None:
+        """The first of a line that still waits, with its place among the heads of all lines."""
+        line = self.lines[key]
+        while line and not line[0][2].alive:
+            heapq.heappop(line)
+        if not line:
+            del self.lines[key]
+            return None
+        priority, arrival, request = line[0]
+        return priority, arrival, key, request
 
     def impossible(self, uses: tuple[LimitUse, ...]) -> str | None:
         """Why a request can never be granted: it asks for more than a limit has, or for a pool that nobody declared."""
@@ -109,15 +121,16 @@ class LimitBook:
         return tuple(use for use in uses if use.key in self.sizes)
 
     def _fits(self, request: Request) -> bool:
-        for use in request.uses:
-            size = self.sizes.get(use.key)
-            if use.key in self.foreign or (size is not None and self.used.get(use.key, 0) + use.slots > size):
-                return False
-        return True
+        return not any(self._lacks(use) for use in request.uses)
+
+    def _lacks(self, use: LimitUse) -> bool:
+        size = self.sizes.get(use.key)
+        return use.key in self.foreign or (size is not None and self.used.get(use.key, 0) + use.slots > size)
 
     def granted(self, request: Request) -> None:
         """The owner holds its slots from now on."""
         self.waiting.pop(request.owner, None)
+        request.alive = False
         self.held[request.owner] = request.uses
         for use in request.uses:
             self.used[use.key] = self.used.get(use.key, 0) + use.slots

@@ -31,6 +31,13 @@ class ScopePlan:
         """How many path elements its instances' parents have."""
         return len(self.parents)
 
+    def all_nodes(self) -> list["NodePlan"]:
+        """The nodes in it and in the scopes in it."""
+        nodes = list(self.nodes)
+        for inner in self.inner:
+            nodes.extend(inner.all_nodes())
+        return nodes
+
 
 class EdgePlan:
     """An edge between compiled nodes. `leaves` is set when it leaves a scope of its upstream, and so aggregates;
@@ -61,11 +68,16 @@ class FeedPlan:
 
 
 class NodePlan:
-    """A node with its neighbours. `gate_depths`: the depths at which edges come in; `max_active`: of its task runs."""
+    """A node with its neighbours. `gate_depths`: the depths at which edges come in; `max_active`: of its task runs.
+
+    `below` and `above` are the nodes that wait for it and that it waits for, by an edge or because a scope is mapped
+    over what one emits, each with how many mapped scopes they share. A `body` adds children; a `hook` is called in any
+    state of its run.
+    """
 
     __slots__ = (
-        "depth", "downs", "feeds", "gate_depths", "gate_sizes", "hooked", "index", "key", "max_active", "scopes",
-        "slotless", "spec", "ups",
+        "above", "below", "body", "depth", "downs", "feeds", "gate_depths", "gate_sizes", "hook", "hooked", "index",
+        "key", "max_active", "scopes", "slotless", "spec", "ups",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec, index: int, scopes: tuple[ScopePlan, ...]):
@@ -76,13 +88,17 @@ class NodePlan:
         self.depth: Final = len(scopes)
         self.ups: list[EdgePlan] = []
         self.downs: list[EdgePlan] = []
+        self.below: dict[NodePlan, int] = {}
+        self.above: dict[NodePlan, int] = {}
         self.gate_depths: tuple[int, ...] = ()
         self.gate_sizes: dict[int, tuple[int, int]] = {}
         self.feeds: list[FeedPlan] = []
         self.slotless: Final = not spec.limits
         self.hooked: Final = bool(spec.hooks)
-        own = spec.mapping.concurrency if spec.mapping else None
-        self.max_active: Final = min((n for n in (spec.max_active, own) if n), default=None)
+        self.body: Final = spec.runner == "flow"
+        self.hook: Final = spec.runner == "hook"
+        bounds = (spec.max_active, *(scope.spec.concurrency for scope in scopes))
+        self.max_active: Final = min((bound for bound in bounds if bound), default=None)
 
 
 class Plan:
@@ -94,8 +110,13 @@ class Plan:
         self.nodes: dict[str, NodePlan] = {}
         self.top_scopes: list[ScopePlan] = []
         self.feeds = 0
-        self._descendants: dict[str, frozenset[str]] = {}
+        self._members: dict[str, list[NodePlan]] = {}
+        self._led_to: dict[tuple[str, ...], frozenset[str]] = {}
         groups = {group.key: group for group in graph.groups}
+        if len(groups) < len(graph.groups):
+            raise DefinitionError(
+                f"two groups of {graph.name!r} have the same key", right="give one of them another name"
+            )
         for spec in graph.nodes:
             self._add_node(spec, groups)
         for edge in graph.edges:
@@ -113,16 +134,13 @@ class Plan:
                 f"two tasks of {self.graph.name!r} have the key {spec.key!r}",
                 right="give one of them another name",
             )
-        chain: list[tuple[str, MapSpec]] = []
-        group_key = spec.group
-        while group_key is not None:
-            group = groups.get(group_key)
-            if group is None:
-                raise DefinitionError(f"task {spec.key!r} lies in the unknown group {group_key!r}")
-            if group.mapping is not None:
-                chain.append((group.key, group.mapping))
-            group_key = group.parent
-        chain.reverse()
+        if spec.mapping is not None and spec.key in groups and groups[spec.key].mapping is not None:
+            raise DefinitionError(
+                f"a mapped task and a mapped group of {self.graph.name!r} have the key {spec.key!r}",
+                right="give one of them another name",
+            )
+        around = _groups_around(spec, groups)
+        chain = [(group.key, group.mapping) for group in around if group.mapping is not None]
         if spec.mapping is not None:
             chain.append((spec.key, spec.mapping))
         scopes: tuple[ScopePlan, ...] = ()
@@ -134,6 +152,8 @@ class Plan:
             scopes = (*scopes, scope)
         node = NodePlan(spec, len(self.nodes), scopes)
         self.nodes[spec.key] = node
+        for group in around:
+            self._members.setdefault(group.key, []).append(node)
         if scopes:
             scopes[-1].nodes.append(node)
 
@@ -151,6 +171,7 @@ class Plan:
         edge = EdgePlan(up, down, output, guard)
         up.downs.append(edge)
         down.ups.append(edge)
+        up.below[down] = down.above[up] = edge.common
 
     def _feed(self, scope: ScopePlan) -> None:
         for number, source in enumerate(scope.spec.sources):
@@ -160,18 +181,25 @@ class Plan:
                     raise DefinitionError(
                         f"{scope.key!r} is mapped over the output of {source.task!r}, which lies in it"
                     )
+                if all(known.name != source.output for known in node.spec.outputs):
+                    raise DefinitionError(
+                        f"task {source.task!r} has no output {source.output!r}, which {scope.key!r} is mapped over"
+                    )
                 self.feeds += 1
-                node.feeds.append(FeedPlan(node, scope, number, -self.feeds))
+                feed = FeedPlan(node, scope, number, -self.feeds)
+                node.feeds.append(feed)
+                for waiting in scope.all_nodes():
+                    node.below[waiting] = waiting.above[node] = feed.common
 
     def _sorted(self) -> tuple[NodePlan, ...]:
         """Nodes in an order that respects the edges (Kahn); raises on a cycle, naming its members."""
-        waits = {node.key: len(node.ups) for node in self.nodes.values()}
-        order = [node for node in self.nodes.values() if not node.ups]
+        waits = {node.key: len(node.above) for node in self.nodes.values()}
+        order = [node for node in self.nodes.values() if not node.above]
         for node in order:
-            for edge in node.downs:
-                waits[edge.down.key] -= 1
-                if waits[edge.down.key] == 0:
-                    order.append(edge.down)
+            for down in node.below:
+                waits[down.key] -= 1
+                if waits[down.key] == 0:
+                    order.append(down)
         if len(order) < len(self.nodes):
             circle = _find_circle({key for key, left in waits.items() if left}, self.nodes)
             raise DefinitionError(
@@ -189,23 +217,40 @@ class Plan:
         def ignored(node: NodePlan) -> bool:
             return node.spec.teardown and not node.spec.counts
 
-        return tuple(
-            node for node in self.order if not ignored(node) and all(ignored(edge.down) for edge in node.downs)
-        )
+        return tuple(node for node in self.order if not ignored(node) and all(ignored(down) for down in node.below))
 
-    def descendants(self, key: str) -> frozenset[str]:
-        """The keys of all tasks below `key`, itself not among them."""
-        known = self._descendants.get(key)
+    def led_to(self, branch: tuple[str, ...]) -> frozenset[str]:
+        """Where a branch leads that chose these tasks and groups: there, and to everything below."""
+        known = self._led_to.get(branch)
         if known is None:
-            seen: set[str] = set()
-            todo = [self.nodes[key]]
+            todo = [node for chosen in branch for node in self._chosen(chosen)]
+            seen = {node.key for node in todo}
             while todo:
-                for edge in todo.pop().downs:
-                    if edge.down.key not in seen:
-                        seen.add(edge.down.key)
-                        todo.append(edge.down)
-            known = self._descendants[key] = frozenset(seen)
+                for down in todo.pop().below:
+                    if down.key not in seen:
+                        seen.add(down.key)
+                        todo.append(down)
+            known = self._led_to[branch] = frozenset(seen)
         return known
+
+    def _chosen(self, key: str) -> list[NodePlan]:
+        return [self.nodes[key]] if key in self.nodes else self._members.get(key, [])
+
+
+def _groups_around(spec: TaskSpec, groups: dict[str, GroupSpec]) -> list[GroupSpec]:
+    """The groups that a task lies in, outermost first."""
+    around: list[GroupSpec] = []
+    key = spec.group
+    while key is not None:
+        group = groups.get(key)
+        if group is None:
+            raise DefinitionError(f"task {spec.key!r} lies in the unknown group {key!r}")
+        if group in around:
+            raise DefinitionError(f"the group {key!r} lies in itself")
+        around.append(group)
+        key = group.parent
+    around.reverse()
+    return around
 
 
 def _size_gates(node: NodePlan) -> None:
@@ -230,7 +275,7 @@ def _find_circle(among: Iterable[str], nodes: dict[str, NodePlan]) -> list[str]:
     left = set(among)
     path: list[str] = [min(left)]
     while True:
-        above = min(edge.up.key for edge in nodes[path[-1]].ups if edge.up.key in left)
+        above = min(node.key for node in nodes[path[-1]].above if node.key in left)
         if above in path:
             return [above, *reversed(path[path.index(above) :])]
         path.append(above)

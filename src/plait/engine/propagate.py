@@ -6,13 +6,16 @@ replaced by one task run an element, and the gates below count that many edges i
 """
 
 import heapq
+from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 
+from plait.engine.leaving import cancel_task, resolve
 from plait.engine.plan import EdgePlan, NodePlan, ScopePlan
-from plait.engine.rules import Gate, answer
-from plait.engine.run import Run, TaskRun
-from plait.model.commands import AddWatch, ReleaseSlots, RequestSlots
-from plait.model.events import ScopeExpanded, TaskResolved
+from plait.engine.rules import Gate, answer, merged
+from plait.engine.run import Control, Run, TaskRun
+from plait.model.commands import AddWatch, RequestSlots
+from plait.model.events import ScopeExpanded
 from plait.model.graph import OverLiteral, OverParam, WatchSpec, map_keys
 from plait.model.ids import MapElement, MapPath
 from plait.model.outcome import ErrorInfo
@@ -30,24 +33,10 @@ _OF_STATE = {
     TaskState.REMOVED: EdgeState.REMOVED,
 }
 
+Kept = Mapping[tuple[str, MapPath], TaskRun]
+NONE_KEPT: Kept = MappingProxyType({})
+
 # --- ends -------------------------------------------------------------------------------------------------------------
-
-
-def resolve(run: Run, task: TaskRun, state: TaskState, reason: str, now: float) -> None:
-    """End a task run without an execution of its own."""
-    if task.granted:
-        task.granted = False
-    if not task.node.slotless and task.state is TaskState.READY:
-        run.commands.append(ReleaseSlots(no=task.no))
-    run.move(task, state)
-    task.reason = reason
-    task.finished_at = now
-    run.events.append(
-        TaskResolved(
-            no=task.no, key=task.key, path=task.path, generation=task.generation, state=state.value, reason=reason
-        )
-    )
-    run.settled.append(task)
 
 
 def settle(run: Run, now: float) -> None:
@@ -57,9 +46,9 @@ def settle(run: Run, now: float) -> None:
         if run.tasks.get(task.no) is not task:
             continue
         spread(run, task, now)
-        control = task.control
-        if control is not None and control.short_circuit == "all" and task.state is TaskState.SUCCESS:
-            _skip_below(run, task, now)
+        for child in task.kids or ():
+            if child.current:
+                cancel_task(run, child, f"{task.label()} is over", now)
 
 
 def spread(run: Run, task: TaskRun, now: float, *, quiet: bool = False) -> None:
@@ -69,7 +58,7 @@ def spread(run: Run, task: TaskRun, now: float, *, quiet: bool = False) -> None:
     for edge in task.node.downs:
         if edge.common <= reach:
             gate = run.gate(edge.down, edge.common, path[: edge.common])
-            decisive = _count(gate, edge, edge_state(run, task, edge))
+            decisive = _count(gate, edge, edge_state(run, task, edge), task)
             if decisive and not quiet:
                 for member in gate.members:
                     evaluate(run, member, now)
@@ -80,21 +69,24 @@ def spread(run: Run, task: TaskRun, now: float, *, quiet: bool = False) -> None:
             if not quiet and (gate.done == gate.total):
                 expand_below(run, feed.scope, path[: feed.common], now)
     if task.dependents and not quiet:
-        for child in task.dependents:
+        for child in task.dependents.values():
             _count_dependency(run, child, task, now)
 
 
 def edge_state(run: Run, task: TaskRun, edge: EdgePlan) -> EdgeState:
     """What a terminal task run tells one of its edges."""
+    control = task.control
+    if task.state is TaskState.SKIPPED and task.cut is not None:
+        return _not_taken(edge, EdgeState.CUT, task.cut, EdgeState.SKIPPED)
     if task.state is not TaskState.SUCCESS:
         return _OF_STATE[task.state]
-    control = task.control
     if control is None:
         return EdgeState.SKIPPED if edge.optional else EdgeState.SATISFIED
-    if control.branch is not None and not _chosen(run, control.branch, edge.down):
+    if control.branch is not None and edge.down.key not in run.plan.led_to(control.branch):
         return EdgeState.SKIPPED if edge.leaves else EdgeState.NOT_CHOSEN
-    if control.short_circuit and not edge.down.spec.teardown:
-        return EdgeState.NOT_CHOSEN
+    if control.short_circuit:
+        cut = EdgeState.CUT if control.short_circuit == "all" else EdgeState.NOT_CHOSEN
+        return _not_taken(edge, cut, task.node.depth, EdgeState.SATISFIED)
     if edge.output is not None:
         emitted = not edge.optional if control.emitted is None else edge.output in control.emitted
         if not emitted:
@@ -102,32 +94,30 @@ def edge_state(run: Run, task: TaskRun, edge: EdgePlan) -> EdgeState:
     return EdgeState.SATISFIED
 
 
-def _chosen(run: Run, branch: tuple[str, ...], down: NodePlan) -> bool:
-    """Whether a branch leads to a task: by its key, by its group's, or because a chosen one leads there."""
-    for chosen in branch:
-        if down.key == chosen or down.key.startswith(chosen + "."):
-            return True
-        if chosen in run.plan.nodes:
-            if down.key in run.plan.descendants(chosen):
-                return True
-        elif any(
-            key.startswith(chosen + ".") and down.key in run.plan.descendants(key) for key in run.plan.nodes
-        ):  # a chosen group leads to whatever is below one of its tasks
-            return True
-    return False
+def _not_taken(edge: EdgePlan, state: EdgeState, depth: int, to_teardown: EdgeState) -> EdgeState:
+    """What a short-circuit in `depth` mapped scopes tells an edge. A teardown runs all the same; to what is outside of
+    its element it only says that this one is not among those that go on."""
+    if edge.down.spec.teardown:
+        return to_teardown
+    return state if edge.common >= depth else EdgeState.SKIPPED
 
 
-def _count(gate: Gate[TaskRun], edge: EdgePlan, state: EdgeState) -> bool:
-    """Count an edge; returns whether the task runs at the gate have to look again."""
-    if edge.guard:
-        gate.guard_done += 1
-        if state is EdgeState.SKIPPED or state is EdgeState.NOT_CHOSEN:
-            gate.guard_skipped += 1
-        elif state is not EdgeState.SATISFIED:
-            gate.guard_failed += 1
-        return True
-    first = _count_state(gate, state)
-    return first or gate.done == gate.total or len(gate.members) <= 1
+def _count(gate: Gate[TaskRun], edge: EdgePlan, state: EdgeState, task: TaskRun) -> bool:
+    """Count an edge; returns whether the task runs at the gate have to look again: at the first of a kind, and at the
+    end."""
+    if state is EdgeState.CUT:
+        gate.cut_depth = min(gate.cut_depth, task.cut or 0)
+    if not edge.guard:
+        return _count_state(gate, state) or gate.done == gate.total
+    gate.guard_done += 1
+    first = False
+    if state in (EdgeState.SKIPPED, EdgeState.NOT_CHOSEN, EdgeState.CUT):
+        gate.guard_skipped += 1
+        first = gate.guard_skipped == 1
+    elif state is not EdgeState.SATISFIED:
+        gate.guard_failed += 1
+        first = gate.guard_failed == 1
+    return first or gate.guard_done == gate.guard_total
 
 
 def _count_state(gate: Gate[TaskRun], state: EdgeState) -> bool:
@@ -144,7 +134,7 @@ def _count_state(gate: Gate[TaskRun], state: EdgeState) -> bool:
 
 def _count_dependency(run: Run, child: TaskRun, upstream: TaskRun, now: float) -> None:
     """Count an upstream of a flow's child, which it was given as a future."""
-    if child.state is not TaskState.PENDING:
+    if child.state is not TaskState.PENDING or child.lost:
         return
     count_upstream(child, upstream.no, upstream.state)
     evaluate(run, child, now)
@@ -158,44 +148,34 @@ def count_upstream(child: TaskRun, no: int, state: TaskState) -> None:
         _count_state(child.gates[0], _OF_STATE[state])
 
 
-def _skip_below(run: Run, task: TaskRun, now: float) -> None:
-    """A short-circuit that ignores trigger rules: everything below is skipped, except teardowns."""
-    for key in run.plan.descendants(task.key):
-        node = run.plan.nodes[key]
-        if node.spec.teardown:
-            continue
-        for below in list(run.of_node(key)):
-            shared = min(len(below.path), len(task.path))
-            if below.path[:shared] == task.path[:shared] and below.state in (TaskState.PENDING, TaskState.READY):
-                resolve(run, below, TaskState.SKIPPED, f"short-circuited by {task.label()}", now)
-
-
 # --- starts -----------------------------------------------------------------------------------------------------------
 
 
 def evaluate(run: Run, task: TaskRun, now: float) -> None:
     """Ask a pending task run's trigger rule, and act on the answer."""
-    if task.state is not TaskState.PENDING or task.unexpanded or task.lost or run.state is RunState.CANCELLING:
+    if task.state is not TaskState.PENDING or task.unexpanded or task.lost:
+        return
+    if run.state is RunState.CANCELLING and not task.node.hook:
         return
     gates = task.gates
     if not gates:
         become_ready(run, task, now)
         return
-    gate = gates[0]
-    if len(gates) > 1:
-        gate = Gate[TaskRun]()
-        for part in gates:
-            gate.add(part)
+    gate = merged(gates)
     said = answer(task.node.spec.trigger_rule, gate)
     if said is None:
         return
     if said is TaskState.READY:
         become_ready(run, task, now)
-    else:
-        resolve(run, task, said, _reason(gate, said), now)
+        return
+    if gate.cut:
+        task.control = Control(cut=gate.cut_depth)
+    resolve(run, task, said, _reason(gate, said), now)
 
 
 def _reason(gate: Gate[TaskRun], said: TaskState) -> str:
+    if gate.cut:
+        return "short-circuited"
     if gate.not_chosen:
         return "not chosen by its branch"
     if gate.guard_failed or gate.guard_skipped:
@@ -226,6 +206,8 @@ def become_ready(run: Run, task: TaskRun, now: float) -> None:
 
 def get_in_line(run: Run, task: TaskRun) -> None:
     """A ready task run asks for its slots, or waits for room at its executor."""
+    if task.lost:
+        return
     spec = task.node.spec
     if spec.limits and not task.granted:
         run.commands.append(RequestSlots(no=task.no, uses=spec.limits, priority=spec.priority))
@@ -250,16 +232,16 @@ def try_expand(run: Run, scope: ScopePlan, prefix: MapPath, now: float) -> None:
     answers = [_source(run, scope, number, prefix) for number in range(len(scope.spec.sources))]
     for said in answers:
         if isinstance(said, _NoSource):
-            _end_scope(run, scope, prefix, said.state, said.reason, now)
+            _end_scope(run, scope, prefix, said, now)
             return
     sizes = [said for said in answers if isinstance(said, tuple)]
     if len(sizes) < len(answers):
         return
     elements = _combine(scope, sizes)
     if isinstance(elements, str):
-        _end_scope(run, scope, prefix, TaskState.FAILED, elements, now)
+        _end_scope(run, scope, prefix, _NoSource(TaskState.FAILED, elements), now)
     elif not elements:
-        _end_scope(run, scope, prefix, TaskState.SKIPPED, "mapped over nothing", now)
+        _end_scope(run, scope, prefix, _NoSource(TaskState.SKIPPED, "mapped over nothing"), now)
     else:
         expand(run, scope, prefix, elements)
         _record_expansion(run, scope, prefix, elements)
@@ -283,13 +265,15 @@ def _ask_elements(run: Run, scope: ScopePlan, prefix: MapPath, elements: tuple[M
 
 
 class _NoSource:
-    """A source that will never have elements, and what that makes of the scope."""
+    """A source that will never have elements, and what that makes of the scope; `cut`: by which short-circuit, if that
+    goes on there."""
 
-    __slots__ = ("reason", "state")
+    __slots__ = ("cut", "reason", "state")
 
-    def __init__(self, state: TaskState, reason: str):
+    def __init__(self, state: TaskState, reason: str, *, cut: int | None = None):
         self.state = state
         self.reason = reason
+        self.cut = cut
 
 
 def _named(length: int | list[str]) -> tuple[MapElement, ...]:
@@ -328,7 +312,7 @@ def _of_task(task: TaskRun, output: str) -> tuple[MapElement, ...] | _NoSource:
     if task.state is not TaskState.SUCCESS:
         skipped = task.state in (TaskState.SKIPPED, TaskState.REMOVED)
         state = TaskState.SKIPPED if skipped else TaskState.UPSTREAM_FAILED
-        return _NoSource(state, f"nothing to map over: {task.key!r} is {task.state.value}")
+        return _NoSource(state, f"nothing to map over: {task.key!r} is {task.state.value}", cut=task.cut)
     length = task.control.lengths.get(output) if task.control else None
     if length is not None:
         return _named(length)
@@ -357,13 +341,14 @@ def _combine(scope: ScopePlan, sizes: list[tuple[MapElement, ...]]) -> tuple[Map
     return elements
 
 
-def expand(run: Run, scope: ScopePlan, prefix: MapPath, elements: tuple[MapElement, ...]) -> None:
+def expand(
+    run: Run, scope: ScopePlan, prefix: MapPath, elements: tuple[MapElement, ...], kept: Kept = NONE_KEPT
+) -> None:
     """Replace the stand-ins below `prefix` by one task run an element. The gates below count them."""
     run.expanded[scope.key, prefix] = elements
     run.awaiting[scope.key].discard(prefix)
-    for node in _all_nodes(scope):
-        stand_in = run.index[node.key, prefix]
-        run.forget(stand_in)
+    for node in scope.all_nodes():
+        run.forget(run.index[node.key, prefix])
         more = len(elements) - 1
         reach = len(prefix)
         for edge in node.downs:
@@ -377,35 +362,31 @@ def expand(run: Run, scope: ScopePlan, prefix: MapPath, elements: tuple[MapEleme
             if feed.common <= reach:
                 run.feed_gate(feed, prefix[: feed.common]).total += more
         for element in elements:
-            task = run.add_task(node, (*prefix, element), stand_in.generation)
-            if not task.unexpanded:
-                attach_gates(run, task)
+            place(run, node, (*prefix, element), kept)
     for inner in scope.inner:
         run.awaiting.setdefault(inner.key, set()).update((*prefix, element) for element in elements)
 
 
-def _all_nodes(scope: ScopePlan) -> list[NodePlan]:
-    """The nodes in a scope and in the scopes in it."""
-    nodes = list(scope.nodes)
-    for inner in scope.inner:
-        nodes.extend(_all_nodes(inner))
-    return nodes
+def place(run: Run, node: NodePlan, path: MapPath, kept: Kept) -> None:
+    """Put a kept task run in its place, or make one; let it look at the gates of all depths at which edges come in."""
+    task = kept.get((node.key, path))
+    if task is None:
+        task = run.add_task(node, path)
+    else:
+        run.adopt(task)
+        run.index[node.key, path] = task
+    if not task.unexpanded:
+        task.gates = tuple(run.gate(node, depth, path[:depth]) for depth in node.gate_depths)
+        for gate in task.gates:
+            gate.members.append(task)
 
 
-def attach_gates(run: Run, task: TaskRun) -> None:
-    """Let a task run look at the gates of all depths at which edges come in."""
-    node = task.node
-    task.gates = tuple(run.gate(node, depth, task.path[:depth]) for depth in node.gate_depths)
-    for gate in task.gates:
-        gate.members.append(task)
-
-
-def _end_scope(run: Run, scope: ScopePlan, prefix: MapPath, state: TaskState, reason: str, now: float) -> None:
+def _end_scope(run: Run, scope: ScopePlan, prefix: MapPath, why: _NoSource, now: float) -> None:
     """A scope that will have no elements below `prefix`: its stand-ins end."""
-    run.awaiting[scope.key].discard(prefix)
-    for node in _all_nodes(scope):
+    for node in scope.all_nodes():
         stand_in = run.index[node.key, prefix]
-        if stand_in.state is TaskState.PENDING:
-            if state is TaskState.FAILED:
-                stand_in.error = ErrorInfo(type="MappingError", message=reason)
-            resolve(run, stand_in, state, reason, now)
+        if why.state is TaskState.FAILED:
+            stand_in.error = ErrorInfo(type="MappingError", message=why.reason)
+        if why.cut is not None:
+            stand_in.control = Control(cut=why.cut)
+        resolve(run, stand_in, why.state, why.reason, now)

@@ -1,13 +1,15 @@
 """What people, timers and other aggregates ask of a run: start, cancel, pause, mark, go on."""
 
 from plait.engine.build import build, wake
-from plait.engine.ending import end_early, set_state
-from plait.engine.executions import end, release
-from plait.engine.propagate import become_ready, get_in_line, resolve
-from plait.engine.run import Run, TaskRun
-from plait.model.commands import CancelExecution, SetTimer, StartTrigger
+from plait.engine.ending import end_early, set_state, set_timeout
+from plait.engine.executions import too_late
+from plait.engine.leaving import resolve
+from plait.engine.limits import RUN
+from plait.engine.propagate import become_ready, get_in_line
+from plait.engine.run import Control, Run, TaskRun
+from plait.model.commands import ReleaseSlots, StartTrigger
 from plait.model.errors import UsageError
-from plait.model.outcome import ErrorInfo
+from plait.model.ids import TaskNo
 from plait.model.states import LIVE, RUN_TERMINAL, RunState, TaskState
 from plait.model.stimuli import (
     CancelRequested,
@@ -28,13 +30,13 @@ S = TaskState
 def admitted(run: Run, said: RunAdmitted, now: float) -> None:
     """The run starts: its task runs are made, what waits for nothing is ready."""
     if run.state is not RunState.QUEUED:
+        if run.state in RUN_TERMINAL:  # it was cancelled in the meantime
+            _give_back(run, TaskNo(RUN))
         return
     run.param_lengths = said.lengths
     set_state(run, RunState.RUNNING, "", now)
-    limit = run.plan.graph.policy.timeout
-    if limit is not None:
-        run.commands.append(SetTimer(at=now + limit, kind="timeout"))
-    build(run, {}, (), {}, now)
+    set_timeout(run, now)
+    build(run, {}, (), now)
 
 
 def cancelled(run: Run, said: CancelRequested, now: float) -> None:
@@ -65,15 +67,18 @@ def resumed(run: Run, said: ResumeRequested, now: float) -> None:
 def marked(run: Run, said: MarkRequested, now: float) -> None:
     """A person decides the state of a task run; a live execution is cancelled and its report refused."""
     task = run.tasks.get(said.no)
-    state = S(said.state)
-    if state not in (S.SUCCESS, S.FAILED, S.SKIPPED):
-        raise UsageError(f"a task run cannot be marked {said.state!r}", right="success, failed or skipped")
-    if task is None or task.terminal:
-        return
-    if task.state in LIVE:
-        run.commands.append(CancelExecution(no=task.no, token=task.token, reason=f"marked {state.value}"))
-        release(run, task)
-    resolve(run, task, state, "marked by hand", now)
+    if said.state not in _MARKS:
+        raise UsageError(f"a task run cannot be marked {said.state!r}", right=" or ".join(_MARKS))
+    if task is None:
+        raise UsageError(f"run {run.run_id} has no current task run {said.no}")
+    if task.terminal:
+        raise UsageError(f"{task.label()} is {task.state.value} already", right="clear it, which makes it run again")
+    if task.unexpanded:
+        raise UsageError(f"{task.label()} has no elements yet", right="mark the elements, once they are there")
+    resolve(run, task, S(said.state), "marked by hand", now)
+
+
+_MARKS = ("success", "failed", "skipped")
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -82,11 +87,26 @@ def marked(run: Run, said: MarkRequested, now: float) -> None:
 def granted(run: Run, said: SlotsGranted, now: float) -> None:
     """The slots are there: get in line, or (a body that waited for its children) just hold them again."""
     task = run.tasks.get(said.no)
-    if task is None or task.granted or task.terminal:
+    if task is not None and task.granted:
+        return
+    if task is None or not _wants_slots(task):
+        _give_back(run, said.no)
         return
     task.granted = True
     if task.state is S.READY:
         get_in_line(run, task)
+
+
+def _wants_slots(task: TaskRun) -> bool:
+    if task.node.slotless:
+        return False
+    return (task.state is S.READY and not task.lost) or (task.state in LIVE and not task.blocked)
+
+
+def _give_back(run: Run, no: TaskNo) -> None:
+    """Slots were granted to somebody who does not want them any more."""
+    run.released.append(no)
+    run.commands.append(ReleaseSlots(no=no))
 
 
 def watch_fired(run: Run, said: WatchFired, now: float) -> None:
@@ -105,19 +125,19 @@ def watch_fired(run: Run, said: WatchFired, now: float) -> None:
 def trigger_fired(run: Run, said: TriggerFired, now: float) -> None:
     """The event of a deferred execution arrived: resume it, without a new attempt."""
     task = run.tasks.get(said.no)
-    if task is None or task.state is not S.DEFERRED:
-        return
-    task.resume = {"event": said.payload, "error": said.error}
-    run.move(task, S.READY)
-    get_in_line(run, task)
+    if task is not None and task.state is S.DEFERRED:
+        _resume(run, task, {"event": said.payload, "error": said.error})
 
 
 def input_received(run: Run, said: InputReceived, now: float) -> None:
     """A pause was answered."""
     task = run.tasks.get(said.no)
-    if task is None or task.state is not S.PAUSED:
-        return
-    task.resume = {"input": said.data}
+    if task is not None and task.state is S.PAUSED:
+        _resume(run, task, {"input": said.data})
+
+
+def _resume(run: Run, task: TaskRun, what: dict[str, object]) -> None:
+    task.control = Control(resume=what)
     run.move(task, S.READY)
     get_in_line(run, task)
 
@@ -128,26 +148,26 @@ def input_received(run: Run, said: InputReceived, now: float) -> None:
 def timer_fired(run: Run, said: TimerFired, now: float) -> None:
     """A wait is over, or took too long. A timer of an older wait changes nothing."""
     if said.kind == "timeout":
-        if run.state not in RUN_TERMINAL:
-            end_early(run, RunState.FAILED, f"timed out after {run.plan.graph.policy.timeout:g} s", now)
+        _time_out(run, now)
         return
     task = run.tasks.get(said.no) if said.no is not None else None
-    if task is None or task.generation != said.generation or (task.wait_until or 0.0) > now:
+    if task is None or task.generation != said.generation or task.wait_until is None or task.wait_until > now:
         return
     if (said.kind, task.state) in _GO_ON:
         run.move(task, S.READY)
         get_in_line(run, task)
     elif (said.kind, task.state) in _TOO_LATE:
-        _too_late(run, task, now)
+        if task.state is S.DEFERRED:
+            run.commands.append(StartTrigger(no=task.no, trigger=None))
+        too_late(run, task, task.state.value, now)
 
 
 _GO_ON = {("retry", S.RETRY_WAIT), ("reschedule", S.RESCHEDULED)}
-_TOO_LATE = {("wait_timeout", S.RESCHEDULED), ("defer_timeout", S.DEFERRED), ("pause_timeout", S.PAUSED)}
+_TOO_LATE = {("defer_timeout", S.DEFERRED), ("pause_timeout", S.PAUSED)}
 
 
-def _too_late(run: Run, task: TaskRun, now: float) -> None:
-    if task.state is S.DEFERRED:
-        run.commands.append(StartTrigger(no=task.no, trigger=None))
-    task.error = ErrorInfo(type="WaitTimeout", message=f"{task.state.value} for longer than it may")
-    task.finished_at = now
-    end(run, task, S.SKIPPED if task.node.spec.soft_fail else S.FAILED, now)
+def _time_out(run: Run, now: float) -> None:
+    limit = run.plan.graph.policy.timeout
+    if limit is None or run.started_at is None or run.state in RUN_TERMINAL or now < run.started_at + limit:
+        return
+    end_early(run, RunState.FAILED, f"timed out after {limit:g} s", now)

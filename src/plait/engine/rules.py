@@ -5,13 +5,14 @@ running. The meanings are Airflow's (core-concepts/dags, "Trigger Rules"); a rul
 it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from plait.model.policies import TriggerRule
 from plait.model.states import TaskState
 
 M = TypeVar("M")
+NEVER_CUT = 1 << 30
 
 READY, SKIPPED, UPSTREAM_FAILED, REMOVED = (
     TaskState.READY,
@@ -26,28 +27,40 @@ class Gate(Generic[M]):
     """Counts of the edges that come in at one depth and path prefix, and the task runs that look at them.
 
     `total` edges, of which `done` have a final state, split by state. Guards are counted apart: they must be satisfied
-    whatever the rule.
+    whatever the rule. `cut_depth`: in how few mapped scopes a short-circuit lies that cut one of the edges.
     """
 
     __slots__ = (
-        "done", "failed", "guard_done", "guard_failed", "guard_skipped", "guard_total", "members", "not_chosen",
-        "removed", "skipped", "success", "total", "upstream_failed",
+        "cut", "cut_depth", "done", "failed", "guard_done", "guard_failed", "guard_skipped", "guard_total", "members",
+        "not_chosen", "removed", "skipped", "success", "total", "upstream_failed",
     )  # fmt: skip
 
     def __init__(self, total: int = 0, guard_total: int = 0) -> None:
         self.total = total
         self.guard_total = guard_total
         self.done = self.success = self.failed = self.upstream_failed = self.skipped = self.removed = 0
-        self.not_chosen = self.guard_done = self.guard_failed = self.guard_skipped = 0
+        self.not_chosen = self.cut = self.guard_done = self.guard_failed = self.guard_skipped = 0
+        self.cut_depth = NEVER_CUT
         self.members: list[M] = []
 
     def add(self, other: "Gate[M]") -> None:
         """Add another gate's counts to this one's."""
         for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.cut_depth = min(self.cut_depth, other.cut_depth)
 
 
-_COUNTS = tuple(name for name in Gate.__slots__ if name != "members")
+_COUNTS = tuple(name for name in Gate.__slots__ if name not in ("cut_depth", "members"))
+
+
+def merged(gates: Sequence[Gate[M]]) -> Gate[M]:
+    """One gate with the counts of all of these."""
+    if len(gates) == 1:
+        return gates[0]
+    whole = Gate[M]()
+    for gate in gates:
+        whole.add(gate)
+    return whole
 
 
 def _all_success(c: Gate[Any]) -> Answer:
@@ -71,11 +84,12 @@ def _all_done(c: Gate[Any]) -> Answer:
 
 
 def _all_done_min_one_success(c: Gate[Any]) -> Answer:
+    # For this rule a skipped task is not done: Airflow skips what is below it (ti_deps/deps/trigger_rule_dep.py).
+    if c.skipped:
+        return SKIPPED
     if c.done < c.total:
         return None
-    if c.success:
-        return READY
-    return UPSTREAM_FAILED if c.failed or c.upstream_failed else SKIPPED
+    return READY if c.success else UPSTREAM_FAILED
 
 
 def _all_done_setup_success(c: Gate[Any]) -> Answer:
@@ -167,15 +181,15 @@ RULES: dict[TriggerRule, Callable[[Gate[Any]], Answer]] = {
 
 def answer(rule: TriggerRule, gate: Gate[Any]) -> Answer:
     """What the counts mean for a task with this rule. Not chosen and failed guards come before the rule."""
-    if gate.not_chosen:
+    if gate.not_chosen or gate.cut:
         return SKIPPED
-    if gate.guard_total and rule is not TriggerRule.ALL_DONE_SETUP_SUCCESS:
+    if rule is not TriggerRule.ALL_DONE_SETUP_SUCCESS:  # which has its own say on guards
         if gate.guard_failed:
             return UPSTREAM_FAILED
         if gate.guard_skipped:
             return SKIPPED
         if gate.guard_done < gate.guard_total:
             return None
-    if gate.total == 0 and not gate.guard_total:
-        return READY
+        if gate.total == 0:
+            return READY
     return RULES[rule](gate)

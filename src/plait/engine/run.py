@@ -29,23 +29,38 @@ STORY_LENGTH = 16
 
 
 class Control(Value):
-    """What the engine keeps of a success: which outputs were emitted, how long they are, which branch was chosen."""
+    """What the engine keeps of an outcome, and needs again after a restart.
+
+    Of a success: which outputs were emitted, how long they are, which branch was chosen, what is short-circuited. Of a
+    skip by a short-circuit that skips everything below: the number of mapped scopes in which that lies (`cut`), because
+    it goes no further than its own element. Of a wait: the `trigger` of a deferral. Of what ended a wait: what the
+    next execution gets to `resume` with, until it has an outcome.
+    """
 
     emitted: tuple[str, ...] | None = None
     lengths: dict[str, int | list[str]] = {}
     branch: tuple[str, ...] | None = None
     short_circuit: str | None = None
+    cut: int | None = None
+    trigger: dict[str, Any] | None = None
+    resume: Any = None
+
+
+_NOTHING = Control()
 
 
 class TaskRun:
     """One (node, map path, generation). `attempt` counts tries from 1, 0 before the first; `token` fences the current
-    execution. `unexpanded` marks the stand-in of a mapped node whose scope has no elements yet."""
+    execution. `unexpanded` marks the stand-in of a mapped node whose scope has no elements yet. `interrupted` marks
+    what died with its owner: nobody was told, a new owner goes on with it. `lost` marks a body's child that a new
+    owner took over: it waits until the replayed body asks for it again. `recorded` counts, while a body is replayed,
+    the children of each task that were recorded before and not asked for again."""
 
     __slots__ = (
         "allow_failure", "attempt", "blocked", "cached", "child", "control", "current", "dependents", "error",
-        "executions", "finished_at", "first_started_at", "gates", "generation", "granted", "log", "lost",
-        "name", "no", "node", "outputs", "parent", "parent_attempt", "path", "persisted", "reason",
-        "replaying", "resume", "rolled_back", "staged", "started_at", "state", "story", "token", "touched",
+        "executions", "finished_at", "first_started_at", "gates", "generation", "granted", "interrupted", "kids", "log",
+        "lost", "name", "no", "node", "outputs", "parent", "parent_attempt", "path", "persisted", "reason",
+        "recorded", "rolled_back", "staged", "started_at", "state", "story", "token", "touched",
         "unexpanded", "unstored", "upstream", "wait_until", "watching",
     )  # fmt: skip
 
@@ -65,7 +80,6 @@ class TaskRun:
         self.error: ErrorInfo | None = None
         self.outputs: dict[str, Stored] | None = None
         self.log: LogSpan | None = None
-        self.resume: Any = None
         self.reason = ""
         self.name: str | None = None
         self.wait_until: float | None = None
@@ -78,12 +92,15 @@ class TaskRun:
         self.child: str | None = None
         self.upstream: tuple[TaskNo, ...] = ()
         self.allow_failure: tuple[TaskNo, ...] = ()
-        self.dependents: list[TaskRun] | None = None
+        self.dependents: dict[TaskNo, TaskRun] | None = None
         self.staged: str | None = None
+        # of a body
+        self.kids: list[TaskRun] | None = None
+        self.recorded: dict[str, int] | None = None
         # marks
         self.current = True
-        self.touched = self.granted = self.blocked = self.lost = False
-        self.cached = self.persisted = self.unstored = self.rolled_back = self.replaying = False
+        self.touched = self.granted = self.blocked = self.lost = self.interrupted = False
+        self.cached = self.persisted = self.unstored = self.rolled_back = False
         self.watching: set[int] | None = None
 
     @property
@@ -95,6 +112,19 @@ class TaskRun:
     def terminal(self) -> bool:
         """Whether its state is final."""
         return self.state in TERMINAL
+
+    @property
+    def cut(self) -> int | None:
+        """In how many mapped scopes a short-circuit lies that skips this and everything below it, if one does."""
+        control = self.control
+        if control is None or (control.cut is None and control.short_circuit != "all"):
+            return None
+        return control.cut if control.cut is not None else self.node.depth
+
+    @property
+    def resume(self) -> Any:
+        """What its next execution goes on with, none for one that begins at the beginning."""
+        return self.control.resume if self.control is not None else None
 
     def label(self) -> str:
         """How errors name it: `load[2, eu] (generation 1)`."""
@@ -117,12 +147,14 @@ class Run:
         # task runs
         self.tasks: dict[TaskNo, TaskRun] = {}
         self.index: dict[tuple[str, MapPath], TaskRun] = {}
+        self.generations: dict[tuple[str, MapPath], int] = {}
+        """Of each place that was cleared: the generation that is made there next."""
         self.children: dict[tuple[TaskNo, str], TaskRun] = {}
         self.child_nodes: dict[str, NodePlan] = {}
         self.gates: dict[tuple[int, int, MapPath], Gate[TaskRun]] = {}
         self.expanded: dict[tuple[str, MapPath], tuple[MapElement, ...]] = {}
         self.awaiting: dict[str, set[MapPath]] = {}
-        self.transactions: dict[str, list[TaskNo]] = {}
+        self.transactions: dict[str, dict[TaskNo, None]] = {}
         self.next_no = 0
         self.executions = 0
         self.open = 0
@@ -132,6 +164,7 @@ class Run:
         self.active = 0
         self.active_of: dict[str, int] = {}
         self.settled: deque[TaskRun] = deque()
+        self.failed: TaskRun | None = None
         self.ending: RunState | None = None
         self.hooks_started = False
         # what the shell takes
@@ -146,9 +179,9 @@ class Run:
 
     # --- making task runs --------------------------------------------------------------------------------------------
 
-    def add_task(self, node: NodePlan, path: MapPath, generation: int = 0) -> TaskRun:
+    def add_task(self, node: NodePlan, path: MapPath) -> TaskRun:
         """A new task run of a node of the graph, current from now on."""
-        task = TaskRun(TaskNo(self.next_no), node, path, generation)
+        task = TaskRun(TaskNo(self.next_no), node, path, self.generations.get((node.key, path), 0))
         self.next_no += 1
         self.adopt(task)
         self.index[node.key, path] = task
@@ -195,24 +228,28 @@ class Run:
         task.state = state
         if before in LIVE:
             if state not in LIVE:
-                self._retire(task)
+                self.count_live(task, -1)
         elif state in LIVE:
-            self.active += 1
-            if task.node.max_active:
-                self.active_of[task.key] = self.active_of.get(task.key, 0) + 1
+            self.count_live(task, 1)
         if state in TERMINAL:
             self.open -= 1
-        if state is not TaskState.READY:  # a row is made at dispatch; being ready is derived when a run is restored
+            if state is TaskState.FAILED or state is TaskState.CRASHED:
+                self.failed = task
+        if state is not TaskState.READY or before is not TaskState.PENDING:
+            # a row is made at dispatch: that a task run is ready for the first time is derived when a run is restored
             self.touch(task)
 
-    def _retire(self, task: TaskRun) -> None:
-        self.active -= 1
+    def count_live(self, task: TaskRun, step: int) -> None:
+        """Count a task run that became live, or stopped to be. A body's work are its children: they count, not it."""
+        if not task.node.body:
+            self.active += step
         if task.node.max_active:
-            self.active_of[task.key] -= 1
-            self._unpark(task.key)
+            self.active_of[task.key] = self.active_of.get(task.key, 0) + step
+            if step < 0:
+                self.unpark(task.key)
 
-    def _unpark(self, key: str) -> None:
-        """One of a node's task runs has ended: the first that its `max_active` held back gets in line again."""
+    def unpark(self, key: str) -> None:
+        """One of a node's task runs left its place: the first that `max_active` held back gets in line again."""
         waiting = self.parked.get(key)
         while waiting:
             entry = heapq.heappop(waiting)
@@ -252,6 +289,8 @@ class Run:
                 branch=outcome.branch,
                 short_circuit=outcome.short_circuit,
             )
+        elif task.control is not None:  # a row keeps what it has where nothing is written over it
+            task.control = _NOTHING
         task.cached = outcome.cached
         task.persisted = outcome.persisted
         task.unstored = outcome.unstored

@@ -1,12 +1,19 @@
 """A run's owner died, or another process goes on with it: nothing recorded is lost, what was in flight is offered
-again."""
+again.
 
-from plait.engine.build import rewire_children, wake
-from plait.engine.ending import set_state
-from plait.engine.executions import release
+What died with its owner is `crashed` in the rows, for the reason for which the run is: that tells it from an attempt
+that crashed by itself. It is the one thing that leaves a terminal state, because nobody was told that it entered it.
+"""
+
+from plait.engine.build import wake
+from plait.engine.ending import outcome_of, set_state, set_timeout
+from plait.engine.executions import set_timer
+from plait.engine.leaving import release, resolve
+from plait.engine.limits import RUN
 from plait.engine.propagate import get_in_line, settle
 from plait.engine.run import Run, TaskRun
-from plait.model.commands import SetTimer
+from plait.model.commands import StartTrigger
+from plait.model.events import TaskFinished
 from plait.model.states import LIVE, RUN_TERMINAL, RunState, TaskState
 from plait.model.stimuli import OwnerChanged, OwnerLost
 
@@ -17,65 +24,85 @@ def owner_lost(run: Run, said: OwnerLost, now: float) -> None:
     """The session died: what was live is crashed, the run is crashed and can be resumed."""
     if run.state in RUN_TERMINAL:
         return
+    reason = said.reason or "its owner died"
     for task in list(run.tasks.values()):
         if task.state in LIVE:
             release(run, task)
             run.move(task, S.CRASHED)
-            task.reason = said.reason
+            task.interrupted = True
+            task.reason, task.finished_at = reason, now
+            run.events.append(
+                TaskFinished(no=task.no, state=task.state.value, attempt=task.attempt, error=reason[:1000])
+            )
+    run.failed = None
     run.finished_at = now
-    set_state(run, RunState.CRASHED, said.reason, now)
+    if run.plan.graph.policy.max_active_runs is not None:
+        run.released.append(RUN)
+    set_state(run, RunState.CRASHED, reason, now)
 
 
 def owner_changed(run: Run, said: OwnerChanged, now: float) -> None:
     """Another process goes on with the run. Executions that nobody finished are offered again, as the same attempt."""
     run.epoch = said.epoch
+    if run.state in _FINAL or run.state is RunState.QUEUED:
+        return
     run.finished_at = None
-    if run.state in (RunState.CRASHED, RunState.RUNNING, RunState.CANCELLING):
-        set_state(run, RunState.RUNNING, said_reason(run), now)
-    run.hooks_started, run.ending = False, None
+    if run.state is RunState.CANCELLING:
+        _cancel_again(run, now)
+        return
+    if run.state is not RunState.PAUSED:
+        set_state(run, RunState.RUNNING, "resumed" if run.state is RunState.CRASHED else "taken over", now)
+    set_timeout(run, now)
     for task in list(run.tasks.values()):
-        _go_on(run, task, now)
-    rewire_children(run)
-    limit = run.plan.graph.policy.timeout
-    if limit is not None:
-        run.commands.append(SetTimer(at=(run.started_at or now) + limit, kind="timeout"))
+        _go_on(run, task)
+    run.hooks_started = any(task.parent is None and task.node.hook for task in run.tasks.values())
+    run.ending = outcome_of(run) if run.hooks_started else None
     wake(run, now)
     settle(run, now)
 
 
-def said_reason(run: Run) -> str:
-    """Why a resumed run is running: it was crashed before, or taken over."""
-    return "resumed" if run.reason else "taken over"
+_FINAL = RUN_TERMINAL - {RunState.CRASHED}
 
 
-_TIMERS = {S.RETRY_WAIT: "retry", S.RESCHEDULED: "reschedule", S.DEFERRED: "defer_timeout", S.PAUSED: "pause_timeout"}
+def _cancel_again(run: Run, now: float) -> None:
+    """Nobody is left to report what the cancelled executions came to; only hooks are offered again."""
+    run.ending = run.ending or RunState.CANCELLED
+    run.hooks_started = any(task.parent is None and task.node.hook for task in run.tasks.values())
+    for task in list(run.tasks.values()):
+        if task.node.hook:
+            _go_on(run, task)
+        elif not task.terminal:
+            resolve(run, task, S.CANCELLED, run.reason, now)
+    wake(run, now)
+    settle(run, now)
 
 
-def _go_on(run: Run, task: TaskRun, now: float) -> None:
-    if task.state is S.CRASHED and task.error is None:  # it died with its owner, which is not its fault
+def _go_on(run: Run, task: TaskRun) -> None:
+    if task.interrupted:
+        task.interrupted = False
+        task.state = S.DISPATCHED
         run.open += 1
+        run.count_live(task, 1)
+    if not task.terminal:
+        task.lost = task.parent is not None and not task.node.hook
+    if task.state in LIVE:
         _begin_again(run, task)
-    elif task.state in LIVE:
-        run.active -= 1
-        if task.node.max_active:
-            run.active_of[task.key] -= 1
-        _begin_again(run, task)
-    elif task.state in _TIMERS:
-        if task.state is S.DEFERRED:
-            run.move(task, S.READY)
-            get_in_line(run, task)
-        elif task.wait_until is not None:
-            run.commands.append(
-                SetTimer(at=task.wait_until, kind=_TIMERS[task.state], no=task.no, generation=task.generation)
-            )
+    elif task.state is S.READY:
+        get_in_line(run, task)
+    else:
+        _wait_again(run, task)
 
 
 def _begin_again(run: Run, task: TaskRun) -> None:
-    """Offer an unfinished execution again. A child waits until its body asks for it again."""
-    task.attempt = max(0, task.attempt - 1)
-    task.state = S.PENDING
+    """Offer an unfinished execution again, as the same attempt; its token is no longer good."""
+    release(run, task)
+    task.attempt -= 1
     task.reason = ""
-    task.replaying = True
-    task.granted = task.blocked = False
-    task.lost = task.child is not None and task.parent is not None and task.node.spec.runner != "hook"
-    run.touch(task)
+    run.move(task, S.PENDING)
+
+
+def _wait_again(run: Run, task: TaskRun) -> None:
+    if task.state in (S.RETRY_WAIT, S.RESCHEDULED, S.DEFERRED, S.PAUSED):
+        set_timer(run, task)
+    if task.state is S.DEFERRED and task.control is not None:
+        run.commands.append(StartTrigger(no=task.no, trigger=task.control.trigger or {}))

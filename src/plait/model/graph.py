@@ -322,9 +322,18 @@ class Graph(Value):
     def hash(self) -> str:
         """A content hash (32 hex digits) of the structure: equal graphs, wherever and whenever they were made."""
         bare = msgspec.structs.replace(self, triggers=(), doc="", code=None, tags=(), metadata={})
-        nodes = tuple(msgspec.structs.replace(node, doc="", title="", code=None) for node in bare.nodes)
-        canonical = msgspec.json.encode(msgspec.structs.replace(bare, nodes=nodes), order="deterministic")
+        nodes = tuple(
+            msgspec.structs.replace(node, doc="", title="", code=None, hooks=_bare(node.hooks)) for node in bare.nodes
+        )
+        groups = tuple(msgspec.structs.replace(group, title="") for group in bare.groups)
+        bare = msgspec.structs.replace(bare, nodes=nodes, groups=groups, hooks=_bare(bare.hooks))
+        canonical = msgspec.json.encode(bare, order="deterministic")
         return hashlib.blake2b(canonical, digest_size=16).hexdigest()
+
+
+def _bare(hooks: tuple[HookSpec, ...]) -> tuple[HookSpec, ...]:
+    """Hooks by their names: where their code lies does not matter."""
+    return tuple(HookSpec(on=hook.on, code=CodeRef(location="", name=hook.code.name)) for hook in hooks)
 
 
 def map_keys(spec: OverLiteral) -> tuple[MapElement, ...]:

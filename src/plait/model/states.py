@@ -41,7 +41,8 @@ class RunState(StrEnum):
 
 
 class EdgeState(StrEnum):
-    """What an edge tells the task below it. `not_chosen` skips that task whatever its trigger rule."""
+    """What an edge tells the task below it. `not_chosen` skips that task whatever its trigger rule, `cut` all below it
+    too."""
 
     PENDING = "pending"
     SATISFIED = "satisfied"
@@ -50,6 +51,7 @@ class EdgeState(StrEnum):
     SKIPPED = "skipped"
     REMOVED = "removed"
     NOT_CHOSEN = "not_chosen"
+    CUT = "cut"
 
 
 S = TaskState
@@ -62,7 +64,7 @@ RUN_TERMINAL = frozenset({RunState.SUCCESS, RunState.FAILED, RunState.CANCELLED,
 
 _FROM_LIVE = frozenset(
     {
-        S.RUNNING, S.READY, S.RETRY_WAIT, S.RESCHEDULED, S.DEFERRED, S.PAUSED,
+        S.RUNNING, S.PENDING, S.READY, S.RETRY_WAIT, S.RESCHEDULED, S.DEFERRED, S.PAUSED,
         S.SUCCESS, S.FAILED, S.SKIPPED, S.UPSTREAM_FAILED, S.CANCELLED, S.CRASHED,
     }
 )  # fmt: skip

@@ -68,7 +68,8 @@ class ExecutionUnblocked(Said):
 
 
 class TimerFired(Said):
-    """The time has come for a task run's wait (`kind`: retry, reschedule, wait_timeout) or for the run (`timeout`)."""
+    """The time has come for a task run's wait (`kind`: retry, reschedule, defer_timeout, pause_timeout) or for the run
+    (`timeout`)."""
 
     kind: str
     no: TaskNo | None = None
