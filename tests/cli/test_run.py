@@ -70,7 +70,7 @@ def test_a_failure_is_shown_with_its_traceback_and_log(shared: Command, files: P
 def test_a_flow(shared: Command, files: Path, executor: str) -> None:
     found = shared("run", files / "work.py", "loop", "-p", "count=4", "--executor", executor, "--json").json
     assert (found["state"], found["result"], found["kind"]) == ("success", 12, "flow")
-    assert [task["key"] for task in found["tasks"]] == ["double"] * 4
+    assert [(task["key"], task["map_index"]) for task in found["tasks"]] == [("double", at) for at in range(4)]
 
 
 def test_a_flow_that_raises(shared: Command, files: Path) -> None:
@@ -132,12 +132,16 @@ def test_a_skip(shared: Command, files: Path) -> None:
     ],
 )
 def test_wrong_use(shared: Command, files: Path, args: list[str], told: str) -> None:
-    before = shared("runs", "list", "--json").json["runs"]
     result = shared("run", files / args[0], *args[1:], code=2)
     assert told in result.err
     assert "Traceback" not in result.err
     assert result.out == ""
-    assert shared("runs", "list", "--json").json["runs"] == before
+
+
+def test_wrong_use_leaves_no_run(plait: Command, files: Path) -> None:
+    plait("run", files / "work.py", "doubles", "-p", "count=many", code=2)
+    plait("run", files / "assets.py", "--partition", "2025-01-01", code=2)
+    assert plait("runs", "list", "--json").json == {"runs": []}
 
 
 @pytest.mark.parametrize(

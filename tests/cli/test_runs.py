@@ -53,6 +53,7 @@ def test_logs(shared: Command, ran: dict[str, str]) -> None:
     assert shared("runs", "logs", ran["doubles"], "double[1]").out == "doubling 1\n"
     assert len(shared("runs", "logs", ran["doubles"], "double").out.splitlines()) == 3
     assert "in the body" in shared("runs", "logs", ran["loop"]).out
+    assert shared("runs", "logs", ran["loop"], "double[2]").out == "doubling 2\n"
     assert "has no task 'nope'" in shared("runs", "logs", ran["doubles"], "nope", code=2).err
     followed = shared("runs", "logs", ran["doubles"], "--follow")
     assert sorted(followed.out.splitlines()) == sorted(everything.out.splitlines())

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
-from plait.cli.common import near, print_json, say
+from plait.cli.common import is_terminal, near, print_json, say
 from plait.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
     from plait.worker.found import Found
+
+COUNT_EVERY = 0.2
 
 
 @click.command()
@@ -31,7 +36,7 @@ def check(target: str, load_timeout: float, as_json: bool) -> int:
     """
     from plait.worker.isolated import Request, load_isolated
 
-    found = load_isolated(Request(target=target, timeout=load_timeout))
+    found = load_isolated(Request(target=target, timeout=load_timeout), told=_counter())
     if as_json:
         print_json(
             {
@@ -44,6 +49,24 @@ def check(target: str, load_timeout: float, as_json: bool) -> int:
     else:
         _show(found)
     return 1 if found.errors else 0
+
+
+def _counter() -> Callable[[Found], None] | None:
+    """Counts the files that are done, where people see it."""
+    if not is_terminal(sys.stderr):
+        return None
+    done = 0
+    told = time.monotonic()
+
+    def count(_found: Found) -> None:
+        nonlocal done, told
+        done += 1
+        if time.monotonic() - told > COUNT_EVERY:
+            told = time.monotonic()
+            sys.stderr.write(f"\r{done} files loaded\r")
+            sys.stderr.flush()
+
+    return count
 
 
 def _show(found: Found) -> None:

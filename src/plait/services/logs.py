@@ -13,7 +13,7 @@ from plait.model.rows import AttemptRow, TaskRow
 from plait.model.states import LIVE
 from plait.ports import LogReader, RunStore
 from plait.services.queries import RunQueries
-from plait.services.views import is_over, label, map_index
+from plait.services.views import MapIndex, call_numbers, is_over, label, map_index
 
 PIECE = 1 << 20
 _spans = msgspec.json.Decoder(LogSpan)
@@ -26,15 +26,15 @@ class LogSource:
     (yet)."""
 
     row: TaskRow
+    index: MapIndex
     attempt: int
     state: str
-    span: LogSpan | None
-    live: bool = False
+    span: LogSpan | None = None
 
     @property
     def title(self) -> str:
         """`extract[3], attempt 2, failed`."""
-        return f"{label(self.row.key, map_index(self.row.path))}, attempt {self.attempt}, {self.state}"
+        return f"{label(self.row.key, self.index)}, attempt {self.attempt}, {self.state}"
 
 
 class RunLogs:
@@ -49,30 +49,37 @@ class RunLogs:
         """The logs of a run in the order in which its task runs began: of all, of a task (`extract`), of one of its
         elements (`extract[3]`); the last attempt, or attempt number `attempt`. Raises UsageError for a task that is not
         there."""
-        matches = _matcher(task)
         before = {(row.no, row.attempt): row for row in self._store.attempts(run_id)} if attempt is not None else {}
-        found: list[TaskRow] = []
-        for page in self._queries.pages(run_id):
-            found += [row for row in page if matches(row)]
+        found = list(self._select(run_id, task))
         if task is not None and not found:
-            raise UsageError(
-                f"run {run_id} has no task {task!r}", right=f"plait runs show {run_id}   # lists its tasks"
-            )
-        for row in sorted(found, key=lambda row: (row.first_started_at or row.started_at or float("inf"), row.no)):
-            source = self._source(row, before.get((row.no, attempt or 0)), attempt)
+            right = f"plait runs show {run_id}   # lists its tasks"
+            raise UsageError(f"run {run_id} has no task {task!r}", right=right)
+        found.sort(key=lambda item: (item[0].first_started_at or item[0].started_at or float("inf"), item[0].no))
+        for row, index in found:
+            source = self._source(row, index, before.get((row.no, attempt or 0)), attempt)
             if source is not None:
                 yield source
 
-    def source_of(self, run_id: RunId, row: TaskRow) -> LogSource:
-        """The log of a task run's last attempt."""
-        return LogSource(row, row.attempt, row.state, self._span(run_id, row), row.state in LIVE)
+    def _select(self, run_id: RunId, task: str | None) -> Iterator[tuple[TaskRow, MapIndex]]:
+        """The task runs that a selector means, with their indexes."""
+        key, wanted = _parsed(task)
+        rows = [row for page in self._queries.pages(run_id) for row in page if key is None or row.key == key]
+        numbers = call_numbers(rows)
+        for row in rows:
+            index = numbers.get(row.no, map_index(row.path))
+            steps = index if isinstance(index, list) else [] if index is None else [index]
+            if wanted is None or [str(step) for step in steps] == wanted:
+                yield row, index
 
-    def _source(self, row: TaskRow, earlier: AttemptRow | None, attempt: int | None) -> LogSource | None:
+    def _source(
+        self, row: TaskRow, index: MapIndex, earlier: AttemptRow | None, attempt: int | None
+    ) -> LogSource | None:
         if attempt is None or attempt == row.attempt:
-            return LogSource(row, row.attempt, row.state, None, row.state in LIVE)
+            return LogSource(row, index, row.attempt, row.state)
         if earlier is None:
             return None
-        return LogSource(row, earlier.attempt, earlier.state, _spans.decode(earlier.log) if earlier.log else None)
+        span = _spans.decode(earlier.log) if earlier.log else None
+        return LogSource(row, index, earlier.attempt, earlier.state, span)
 
     def read(self, run_id: RunId, source: LogSource) -> Iterator[bytes]:
         """A log, in pieces. One that retention has deleted is an empty one."""
@@ -115,23 +122,21 @@ class RunLogs:
         """What matching task runs print, as they print it, until the run is over. `pause` waits a moment."""
         seen: dict[tuple[int, int], int] = {}
         finished: set[tuple[int, int]] = set()
-        matches = _matcher(task)
         while True:
             run = self._store.get_run(run_id)
             over = run is None or is_over(run.state)
-            for page in self._queries.pages(run_id):
-                for row in page:
-                    key = (row.no, int(row.token))
-                    if key in finished or not row.attempt or not matches(row):
-                        continue
-                    ended = row.state not in LIVE
-                    while data := self._news(run_id, row, seen.get(key, 0)):
-                        seen[key] = seen.get(key, 0) + len(data)
-                        yield LogSource(row, row.attempt, row.state, None, not ended), data
-                        if len(data) < PIECE:
-                            break
-                    if ended:
-                        finished.add(key)
+            for row, index in self._select(run_id, task):
+                key = (row.no, int(row.token))
+                if key in finished or not row.attempt:
+                    continue
+                ended = row.state not in LIVE
+                while data := self._news(run_id, row, seen.get(key, 0)):
+                    seen[key] = seen.get(key, 0) + len(data)
+                    yield LogSource(row, index, row.attempt, row.state), data
+                    if len(data) < PIECE:
+                        break
+                if ended:
+                    finished.add(key)
             if over:
                 return
             pause()
@@ -153,12 +158,12 @@ class RunLogs:
         return data
 
 
-def _matcher(task: str | None) -> Callable[[TaskRow], bool]:
+def _parsed(task: str | None) -> tuple[str | None, list[str] | None]:
+    """`extract[2, eu]` as its key and its path; none for what it leaves open."""
     if task is None:
-        return lambda row: True
+        return None, None
     match = _SELECTOR.match(task)
     if match is None:
         raise UsageError(f"{task!r} does not name a task", right="a key like extract, or an element like extract[3]")
-    key, path = match["key"], match["path"]
-    wanted = [part.strip() for part in path.split(",")] if path else None
-    return lambda row: row.key == key and (wanted is None or [str(step) for step in row.path] == wanted)
+    path = match["path"]
+    return match["key"], [part.strip() for part in path.split(",")] if path else None

@@ -15,7 +15,7 @@ from plait.model.outcome import ErrorInfo, Stored
 from plait.model.rows import RunRow, TaskRow
 from plait.model.states import RunState, TaskState
 from plait.ports import ResultStore, RunStore
-from plait.services.views import RunView, TaskView, duration, error_of, iso, run_line, task_view
+from plait.services.views import RunView, TaskView, call_numbers, duration, error_of, iso, run_line, task_view
 
 MOST_TASKS = 200_000
 MOST_RUNS = 1000
@@ -191,7 +191,8 @@ def _in_order(rows: Sequence[TaskRow], graph: Graph | None) -> list[TaskView]:
     place = {node.key: at for at, node in enumerate(graph.nodes)} if graph is not None and graph.kind != "flow" else {}
     last = len(place)
     ordered = sorted(rows, key=lambda row: (place.get(row.key, last) if row.child is None else last, row.no))
-    views = [task_view(row) for row in ordered]
+    numbers = call_numbers(rows)
+    views = [task_view(row, numbers.get(row.no)) for row in ordered]
     known = {row.key for row in rows}
     waiting = [TaskView(key=key, state=TaskState.PENDING.value) for key in place if key not in known]
     if waiting:

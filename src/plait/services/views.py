@@ -1,5 +1,6 @@
 """What people and programs see of runs, as plain values: the shapes of the command line's JSON (and of the API's)."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -115,12 +116,12 @@ def run_line(row: RunRow) -> RunLine:
     )
 
 
-def task_view(row: TaskRow) -> TaskView:
-    """A task run as run objects show it."""
+def task_view(row: TaskRow, index: MapIndex = None) -> TaskView:
+    """A task run as run objects show it; `index` is its number where it is one of several calls in a flow's body."""
     error = error_of(row.error) if row.state in _WITH_ERROR else None  # a row keeps the error of an attempt before
     return TaskView(
         key=row.key,
-        map_index=map_index(row.path),
+        map_index=map_index(row.path) if index is None else index,
         state=row.state,
         attempts=row.attempt,
         duration_s=duration(row.started_at, row.finished_at),
@@ -138,6 +139,18 @@ def task_view(row: TaskRow) -> TaskView:
 def map_index(path: tuple[int | str, ...]) -> MapIndex:
     """A map path as JSON: none, its one element, or a list."""
     return None if not path else path[0] if len(path) == 1 else list(path)
+
+
+def call_numbers(rows: Iterable[TaskRow]) -> dict[int, int]:
+    """The numbers of a flow's calls, by task run: calls of one task in one body count from 0, where there are several.
+
+    A map in a flow is several calls, so this is its index. `rows` are in the order of their numbers.
+    """
+    calls: dict[tuple[int, str], list[int]] = {}
+    for row in rows:
+        if row.parent is not None and row.child is not None and not row.path and not row.child.startswith("hook:"):
+            calls.setdefault((row.parent, row.key), []).append(row.no)
+    return {no: at for nos in calls.values() if len(nos) > 1 for at, no in enumerate(nos)}
 
 
 def label(key: str, index: MapIndex) -> str:
