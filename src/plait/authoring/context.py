@@ -60,6 +60,10 @@ class Context:
         """A logger whose lines land in this task run's log."""
         return logging.getLogger(f"plait.task.{self.task}")
 
+    def __plait_fingerprint__(self) -> Any:
+        """What a cached result may depend on: not the run, but what it is about."""
+        return [self.logical_date, self.partition, self.params]
+
     def add_metadata(self, **values: Any) -> None:
         """Record values (plain data) with what this task materializes: `context.add_metadata(rows=len(table))`."""
         self.metadata.update(values)

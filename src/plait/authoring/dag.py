@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -97,6 +98,7 @@ class Dag(Generic[P, R]):
         self.options_ = options
         self.name = options.name or fn.__name__
         self.place = place_of(fn)
+        self.signature = inspect.signature(fn)
         self._live: LiveGraph | None = None
         functools.update_wrapper(self, fn, updated=())
 

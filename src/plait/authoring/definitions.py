@@ -14,7 +14,7 @@ from plait.authoring.limits import Limit
 from plait.authoring.live import LiveGraph
 from plait.authoring.selection import select
 from plait.authoring.task import Task
-from plait.model.errors import DefinitionError, UsageError
+from plait.model.errors import DefinitionError, ParameterError, UsageError
 
 Workflow = Dag[..., Any] | Flow[..., Any]
 
@@ -35,9 +35,10 @@ class Definitions:
         """Add what a module's names hold. What it only imported from a sibling that is loaded too counts once."""
         self.loaded.add(file)
         for value in list(vars(module).values()):
-            self._add(value, file)
+            self.add(value, file)
 
-    def _add(self, value: Any, file: str) -> None:
+    def add(self, value: Any, file: str) -> None:
+        """Add one definition; anything else is passed over. Raises DefinitionError when its name is taken."""
         if isinstance(value, (Dag, Flow)):
             self._add_workflow(value, file)
         elif isinstance(value, Asset):
@@ -59,7 +60,7 @@ class Definitions:
             self.tasks.setdefault(value.name, value)
         elif isinstance(value, (list, tuple)) and value and all(isinstance(item, Asset) for item in value):
             for item in value:
-                self._add(item, file)
+                self.add(item, file)
 
     def _add_workflow(self, value: Workflow, file: str) -> None:
         known = self.workflows.get(value.name)
@@ -103,6 +104,21 @@ class Definitions:
         groups = {key: each.options_.group for key, each in self.assets.items()}
         chosen = select(selection, keys, upstream, groups) if selection else set(keys)
         return asset_graph(self.assets, self.checks, [key for key in keys if key in chosen], name)
+
+    def check_partition(self, keys: Iterable[str], partition: str | None) -> None:
+        """Raise ParameterError unless all of these assets have the partition (or none, where they have none)."""
+        for key in keys:
+            made = self.assets.get(key)
+            partitions = made.options_.partitions if made is not None else None
+            if made is None or partitions is None:
+                continue
+            if partition is None:
+                raise ParameterError(
+                    f"asset {key!r} has partitions, and none is given",
+                    where=made.place,
+                    right=f'plait run ... --partition KEY      # in Python: materialize({key}, partition="...")',
+                )
+            partitions.check(partition)
 
     def sorted_assets(self) -> list[str]:
         """The keys of all assets, upstream ones first; those in a circle last."""

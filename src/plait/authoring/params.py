@@ -1,18 +1,23 @@
 """Parameters of workflows: from a function's signature to a JSON Schema, and from given values to valid ones
 (pydantic)."""
 
+import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from plait.authoring.markers import RunValue
-from plait.authoring.where import place_of
-from plait.model.errors import DefinitionError, ParameterError
+from plait.authoring.where import head_of, here, place_of
+from plait.model.errors import DefinitionError, ParameterError, UserError
 from plait.model.graph import ParamSpec
+
+if TYPE_CHECKING:  # pydantic is heavy: it is imported when a value or an annotation is not a plain one
+    from pydantic import TypeAdapter
 
 _PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
@@ -29,11 +34,19 @@ _PLAIN: dict[Any, dict[str, Any]] = {
 
 
 def annotations_of(fn: Callable[..., Any]) -> dict[str, Any]:
-    """The resolved annotations of a function; those that cannot be resolved count as anything."""
+    """The resolved annotations of a function; one that cannot be resolved counts as anything."""
     try:
         return typing.get_type_hints(fn, include_extras=True)
-    except Exception:  # a name that only exists for type checkers: its value is not checked
-        return {name: Any for name in getattr(fn, "__annotations__", {})}
+    except Exception:  # noqa: BLE001  evaluating an annotation may raise anything; mostly a name that only checkers import
+        return {name: _resolved(fn, name) for name in getattr(fn, "__annotations__", {})}
+
+
+def _resolved(fn: Callable[..., Any], name: str) -> Any:
+    alone = types.SimpleNamespace(__annotations__={name: fn.__annotations__[name]})
+    try:
+        return typing.get_type_hints(alone, getattr(fn, "__globals__", {}), include_extras=True)[name]
+    except Exception:  # noqa: BLE001  likewise
+        return Any
 
 
 def params_of(fn: Callable[..., Any], *, skip: tuple[str, ...] = ()) -> tuple[ParamSpec, ...]:
@@ -43,12 +56,13 @@ def params_of(fn: Callable[..., Any], *, skip: tuple[str, ...] = ()) -> tuple[Pa
     for name, parameter in inspect.signature(fn).parameters.items():
         if name in skip:
             continue
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            only = ", /" if parameter.kind is parameter.POSITIONAL_ONLY else ""
             raise DefinitionError(
-                f"{fn.__name__!r} takes {parameter}, but a run's parameters have names",
+                f"{fn.__name__!r} takes {parameter}{only}, but a run's parameters have names",
                 where=place_of(fn),
-                wrong=f"def {fn.__name__}{inspect.signature(fn)}",
-                right="name each parameter, or take one dict",
+                wrong=head_of(fn),
+                right=f"def {fn.__name__}(first, second)      # name each parameter, or take one list or dict",
             )
         specs.append(_spec(name, parameter, hints.get(name, inspect.Parameter.empty)))
     return tuple(specs)
@@ -73,12 +87,11 @@ def schema_of(annotation: Any) -> dict[str, Any]:
         known = None
     if known is not None:
         return known
-    from pydantic import TypeAdapter
-    from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+    from pydantic import PydanticUserError, TypeAdapter
 
     try:
-        return TypeAdapter(annotation).json_schema()
-    except (PydanticSchemaGenerationError, PydanticUserError):
+        return TypeAdapter[Any](annotation).json_schema()
+    except PydanticUserError:  # a class that pydantic knows nothing of
         return {}
 
 
@@ -94,24 +107,22 @@ def validate(fn: Callable[..., Any], given: Mapping[str, Any], name: str) -> dic
         if key not in signature.parameters:
             known = ", ".join(signature.parameters) or "none"
             raise ParameterError(
-                f"{name!r} has no parameter {key!r}", where=place_of(fn), right=f"its parameters: {known}"
+                f"{name!r} has no parameter {key!r}",
+                where=place_of(fn),
+                wrong=f"{name}({key}={value!r})",
+                right=f"its parameters: {known}",
             )
         values[key] = _validate_one(key, value, hints.get(key, Any), name, fn)
     return values
 
 
 def _validate_one(key: str, value: Any, annotation: Any, name: str, fn: Callable[..., Any]) -> Any:
-    if annotation is Any or (type(value) is annotation):
+    if annotation is Any or type(value) is annotation:
         return value
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
-    from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+    from pydantic import ValidationError
 
-    try:
-        try:
-            adapter: TypeAdapter[Any] = TypeAdapter(annotation)
-        except PydanticUserError:
-            adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
-    except (PydanticSchemaGenerationError, PydanticUserError):
+    adapter = _adapter(annotation)
+    if adapter is None:
         return value
     try:
         return adapter.validate_python(value)
@@ -122,8 +133,59 @@ def _validate_one(key: str, value: Any, annotation: Any, name: str, fn: Callable
         raise ParameterError(
             f"parameter {key!r} of {name!r} does not fit: {details}",
             where=place_of(fn),
-            wrong=f"{key}={value!r}",
+            wrong=f"{name}({key}={_shortened(value)})",
+            right=f"{name}({key}=...)      # {inspect.formatannotation(annotation)}",
         ) from None
+
+
+def _shortened(value: Any, most: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _adapter(annotation: Any) -> "TypeAdapter[Any] | None":
+    """What validates values of an annotation, made once; none for what pydantic cannot."""
+    try:
+        return _made_adapter(annotation)
+    except TypeError:  # unhashable
+        return _make_adapter(annotation)
+
+
+def _make_adapter(annotation: Any) -> "TypeAdapter[Any] | None":
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+
+    try:
+        try:
+            return TypeAdapter(annotation)
+        except PydanticUserError:
+            return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:
+        return None
+
+
+_made_adapter = functools.lru_cache(maxsize=512)(_make_adapter)
+
+
+def bind_call(
+    signature: inspect.Signature,
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    kind: type[UserError],
+) -> inspect.BoundArguments:
+    """The arguments of a call, bound to a signature. Raises `kind` with the place of the call when they do not fit."""
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        where, wrong = here()
+        raise kind(
+            f"{name}() is called wrongly: {error}", where=where, wrong=wrong, right=f"{name}{signature}"
+        ) from None
+
+
+def bound_params(fn: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a call of a workflow gives, by name. Raises ParameterError when they do not fit."""
+    return dict(bind_call(inspect.signature(fn), name, args, kwargs, ParameterError).arguments)
 
 
 class _NotPlain:

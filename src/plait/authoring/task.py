@@ -118,6 +118,11 @@ class Task(Generic[P, R]):
 
     with_options = options
 
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """Its hooks, in the order of its spec's."""
+        return tuple(hook for _, hook in self.options_.hooks)
+
     def _inside(self, what: str) -> Any:
         scope = current_scope()
         if scope is None:

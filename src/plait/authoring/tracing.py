@@ -4,7 +4,7 @@ node."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,6 @@ from plait.model.graph import (
     Literal,
     MapSource,
     MapSpec,
-    OutputSpec,
     OverLiteral,
     OverOutput,
     OverParam,

@@ -3,22 +3,42 @@
 import inspect
 import linecache
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
 from typing import Any
 
 from plait.model.graph import CodeRef
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_INSTALLED = f"{os.sep}site-packages{os.sep}"
 
 
 def here() -> tuple[str, str]:
     """`file:line` and the source line of the user's code that called plait."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
+    frames = [frame for frame in _frames(inspect.currentframe()) if not _is_ours(frame)]
+    frame = next((frame for frame in frames if not _is_stdlib(frame)), frames[0] if frames else None)
+    if frame is None:
+        return "", ""
     filename, line = frame.f_code.co_filename, frame.f_lineno
     return f"{filename}:{line}", linecache.getline(filename, line).strip()
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _is_ours(frame: FrameType) -> bool:
+    """Whether plait wrote it; what a dataclass generates has no file, but its module's globals."""
+    return frame.f_code.co_filename.startswith(_PACKAGE) or frame.f_globals.get("__name__", "").startswith("plait.")
+
+
+def _is_stdlib(frame: FrameType) -> bool:
+    """A helper on the way, such as contextlib."""
+    filename = frame.f_code.co_filename
+    return filename.startswith("<frozen") or (filename.startswith(_STDLIB) and _INSTALLED not in filename)
 
 
 def code_of(fn: Callable[..., Any]) -> CodeRef:
@@ -39,13 +59,28 @@ def place_of(fn: Callable[..., Any]) -> str:
     return f"{ref.location}:{ref.line}" if ref.line else ref.location
 
 
+def head_of(fn: Callable[..., Any]) -> str:
+    """How a function begins, for errors: `def load(day, table)`."""
+    prefix = "async def" if inspect.iscoroutinefunction(fn) else "def"
+    return f"{prefix} {getattr(fn, '__name__', type(fn).__name__)}{inspect.signature(fn)}"
+
+
 def frames_of_user(error: BaseException) -> str:
-    """`file:line` of the innermost frame of the user's code in a traceback, empty when there is none."""
-    found = ""
-    traceback = error.__traceback__
+    """`file:line` of the innermost frame of the user's own code in a traceback (else of what it calls), empty when there
+    is none."""
+    found, helper = "", ""
+    for frame, line in _lines(error.__traceback__):
+        place = f"{frame.f_code.co_filename}:{line}"
+        if _is_ours(frame):
+            continue
+        if _is_stdlib(frame) or _INSTALLED in frame.f_code.co_filename:
+            helper = place
+        else:
+            found = place
+    return found or helper
+
+
+def _lines(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
     while traceback is not None:
-        filename = traceback.tb_frame.f_code.co_filename
-        if not filename.startswith(_PACKAGE):
-            found = f"{filename}:{traceback.tb_lineno}"
+        yield traceback.tb_frame, traceback.tb_lineno
         traceback = traceback.tb_next
-    return found

@@ -5,83 +5,145 @@ body gets a value only after the outcome is committed; the start may be committe
 recorded children answer at once.
 """
 
-from __future__ import annotations
-
 import asyncio
 import queue
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import Context, ContextVar, copy_context
+from functools import partial
+from typing import Any, Protocol
 
 from plait.authoring.dag import Dag
 from plait.authoring.flow import Flow
 from plait.authoring.futures import FutureList
-from plait.authoring.markers import Unmapped
-from plait.authoring.task import Task
+from plait.authoring.params import bind_call
+from plait.authoring.signals import TaskCancelled
 from plait.authoring.where import here
 from plait.engine.run import TaskRun
-from plait.model.errors import DefinitionError, Unfinished
+from plait.model.errors import DefinitionError, ParameterError, Unfinished, UsageError
 from plait.model.graph import TaskSpec
-from plait.model.ids import RunId, TaskNo, Token
-from plait.model.states import TaskState
-from plait.model.stimuli import ChildSubmitted, ExecutionBlocked, ExecutionUnblocked, TransactionEnded
+from plait.model.ids import RunId, TaskNo
+from plait.model.states import RunState, TaskState
+from plait.model.stimuli import ChildSubmitted, ExecutionBlocked, ExecutionUnblocked, Stimulus, TransactionEnded
 from plait.model.wire import Execution
-from plait.runtime.futures import HostFuture, futures_in, replaced
+from plait.runtime.calls import Call, Calls
+from plait.runtime.elements import elements, unwrapped
+from plait.runtime.ends import Ends
+from plait.runtime.futures import HostFuture, futures_in, running_loop
+from plait.runtime.here import CodeInThread, CodeOnLoop, Here
+from plait.runtime.scheduler import Scheduler
+from plait.worker.arguments import ByRef, pickle_call
+from plait.worker.failures import exception_of
 from plait.worker.fingerprint import Unhashable, fingerprint
-from plait.worker.harness import exception_of
-
-if TYPE_CHECKING:
-    from plait.runtime.session import Session
 
 CALLER = "caller"
+HOST = "host"
 RUNS = "runs"
+_OVER: Any = object()
+_transaction: ContextVar[str | None] = ContextVar("plait_transaction", default=None)
+
+
+class Home(Protocol):
+    """What the host of a body asks of its session."""
+
+    scheduler: Scheduler
+    calls: Calls
+    ends: Ends
+    here: Here
+
+    def run_here(self, execution: Execution) -> None:
+        """Run an execution on this thread, and report it."""
+        ...
+
+    async def run_here_async(self, execution: Execution) -> None:
+        """The same on the running event loop."""
+        ...
+
+    def start_here(self, context: Context, execution: Execution) -> None:
+        """Run an execution on a thread of its own."""
+        ...
+
+    def start_on_loop(self, loop: asyncio.AbstractEventLoop, context: Context, execution: Execution) -> None:
+        """Run an execution on an event loop."""
+        ...
+
+    def post_and_wait(self, run_id: RunId, stimulus: Stimulus) -> None:
+        """Say something to a run; returns when what follows from it is committed."""
+        ...
+
+
+@contextmanager
+def in_transaction(key: str | None) -> Generator[None]:
+    """What is called inside belongs to this transaction."""
+    before = _transaction.set(key)
+    try:
+        yield
+    finally:
+        _transaction.reset(before)
 
 
 class FlowHost:
     """Answers the calls of one execution of a body."""
 
-    def __init__(self, session: Session, run_id: RunId, no: TaskNo, token: Token, executor: str, limited: bool):
-        self._session = session
-        self._scheduler = session.scheduler
-        self._run_id = run_id
-        self._no = no
-        self._token = token
+    inherited_by_threads = True
+
+    def __init__(self, home: Home, execution: Execution, executor: str, code: CodeInThread | CodeOnLoop):
+        self._home = home
+        self._scheduler = home.scheduler
+        self._run_id = execution.run.run_id
+        self._no = execution.no
+        self._token = execution.token
+        self._name = execution.key
         self._executor = executor
-        self._limited = limited
+        self._code = code
+        self._limited = bool(self._scheduler.hosted(self._run_id).run.tasks[self._no].node.spec.limits)
+        self._blocked_loop = running_loop() if isinstance(code, CodeInThread) else None
+        """The event loop of a notebook, which stands still while a body that is not async runs on its thread."""
         self._occurrences: dict[tuple[str, str], int] = {}
         self._unhashable: dict[str, int] = {}
         self._waiters = 0
         self._lock = threading.Lock()
         self._open: dict[int, HostFuture] = {}
-        self.transaction: str | None = None
         self._transactions = 0
 
     # --- the scope ----------------------------------------------------------------------------------------------------
 
     def call(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A plain call of a task, a flow or a dag."""
-        if isinstance(callee, Dag):
-            return self.submit(callee, args, kwargs).result()
-        if callee.is_async:
-            return self._call_async(callee, args, kwargs)
-        if self._executor == "processes" and isinstance(callee, Task):
-            return self.submit(callee, args, kwargs).result()
+        """A plain call of a task, a flow or a dag: the value. That of an async one is a coroutine."""
+        with self._code.away():
+            if not isinstance(callee, Dag) and callee.is_async:
+                return self._call_async(callee, args, kwargs)
+            if _runs_elsewhere(callee, self._executor):
+                return self._submit(callee, args, kwargs).result()
+            return self._call_here(callee, args, kwargs)
+
+    def submit(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """In the background: a task or a flow on an executor, a dag as a run of its own."""
+        with self._code.away():
+            return self._submit(callee, args, kwargs)
+
+    def map(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any], how: str) -> Any:
+        """One submit per element."""
+        with self._code.away():
+            return FutureList(self._submit(callee, a, k) for a, k in elements(callee.name, args, kwargs, how))
+
+    def _call_here(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         mailbox: queue.SimpleQueue[Execution] = queue.SimpleQueue()
         future, task = self._add(callee, args, kwargs, CALLER, mailbox.put)
         try:
             while not task.terminal:
-                execution = self._session.take_inline(self._run_id, task)
+                execution = self._take(task)
                 if execution is None:
                     execution = self._next(mailbox, future)
                     if execution is None:
                         break
-                self._session.run_inline(execution)
+                self._home.run_here(execution)
         finally:
-            self._session.forget_call(self._run_id, task.no)
-        return self.value_of(task.no, raise_on_failure=True)
+            self._leave(task)
+        return self.value_of(future, raise_on_failure=True)
 
-    def _next(self, mailbox: queue.SimpleQueue[Execution], future: HostFuture) -> Execution | None:
+    def _next(self, mailbox: "queue.SimpleQueue[Execution]", future: HostFuture) -> Execution | None:
         """Wait for the next execution of a call that has to wait (slots, a retry's delay), none when it is over."""
         future.on_settled(lambda: mailbox.put(_OVER))
         with self.waiting():
@@ -93,57 +155,141 @@ class FlowHost:
         arrived: asyncio.Queue[Execution] = asyncio.Queue()
 
         def put(execution: Execution) -> None:
-            loop.call_soon_threadsafe(arrived.put_nowait, execution)
+            try:
+                loop.call_soon_threadsafe(arrived.put_nowait, execution)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                if execution is not _OVER:
+                    self._home.here.refuse(execution)
 
-        future, task = self._add(callee, args, kwargs, CALLER, put)
+        future, task = self._add(callee, args, kwargs, CALLER, put, loop)
         try:
             while not task.terminal:
-                execution = self._session.take_inline(self._run_id, task)
+                execution = self._take(task)
                 if execution is None:
                     future.on_settled(lambda: put(_OVER))
-                    execution = await arrived.get()
+                    async with self._waiting_async():
+                        execution = await arrived.get()
                     if execution is _OVER:
                         break
-                await self._session.run_inline_async(execution)
+                await self._home.run_here_async(execution)
         finally:
-            self._session.forget_call(self._run_id, task.no)
-        return self.value_of(task.no, raise_on_failure=True)
+            self._leave(task)
+            while not arrived.empty():
+                left = arrived.get_nowait()
+                if left is not _OVER:
+                    self._home.here.refuse(left)
+        return self.value_of(future, raise_on_failure=True)
 
-    def submit(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """In the background: a task or a flow on an executor, a dag as a run of its own."""
-        if not isinstance(callee, Dag) and callee.is_async and _running_loop():
-            return _spawn(self._call_async(callee, args, kwargs))
-        executor = RUNS if isinstance(callee, Dag) else callee_executor(callee, self._executor)
-        future, task = self._add(callee, args, kwargs, executor, None)
+    def _submit(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HostFuture:
+        loop: asyncio.AbstractEventLoop | None = None
+        taker: Callable[[Execution], None] | None = None
+        executor = _executor_of(callee, self._executor)
+        if isinstance(callee, Dag):
+            _ = callee.graph  # what is wrong with it is told here, where it is called
+            executor = RUNS
+        elif callee.is_async and executor != "processes" and (loop := self._loop_here()) is not None:
+            executor = CALLER
+            taker = partial(self._home.start_on_loop, loop, copy_context())
+        elif isinstance(callee, Flow):
+            taker = partial(self._home.start_here, copy_context())
+        future, task = self._add(callee, args, kwargs, executor, taker, loop)
         if not task.terminal:
             self._scheduler.wake()
         return future
 
-    def map(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any], how: str) -> Any:
-        """One submit per element."""
-        return FutureList(self.submit(callee, a, k) for a, k in _elements(callee, args, kwargs, how))
+    def _loop_here(self) -> asyncio.AbstractEventLoop | None:
+        loop = running_loop()
+        return None if loop is self._blocked_loop else loop
 
     # --- children -----------------------------------------------------------------------------------------------------
 
     def _add(
-        self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any], executor: str, taker: Any
+        self,
+        callee: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        executor: str,
+        taker: Callable[[Execution], None] | None,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> tuple[HostFuture, TaskRun]:
-        spec = self._session.spec_of(callee, executor)
-        upstream = futures_in((args, kwargs))
+        args, kwargs = unwrapped(args, kwargs)
+        kind = ParameterError if isinstance(callee, (Dag, Flow)) else DefinitionError
+        bind_call(callee.signature, callee.name, args, kwargs, kind)
+        spec = self._home.calls.spec_of(callee, executor)
         child = ChildSubmitted(
             parent=self._no,
             spec=spec,
             key=self._child_key(spec, args, kwargs),
-            upstream=tuple(future.no for future in upstream),
-            transaction=self.transaction,
+            upstream=tuple(future.no for future in futures_in((args, kwargs))),
+            transaction=_transaction.get(),
         )
-        future = HostFuture(self, spec.key, child.key)
-        task = self._session.add_child(self._run_id, child, future, callee, args, kwargs, taker)
-        future._no = task.no  # pyright: ignore[reportPrivateUsage]  # set once, before it is handed out
-        if not task.terminal:
-            self._open[task.no] = future
-            future.on_settled(lambda: self._open.pop(task.no, None) and None)
+        future = HostFuture(self, spec.key, child.key, loop)
+        with self._scheduler.lock:
+            self._check_open(callee)
+            task = self._scheduler.add_child(self._run_id, child)
+            future.is_of(task.no)
+            if task.terminal:
+                future.settled()
+                return future, task
+            self._expect(task, Call(callee, args, kwargs, future), taker)
+        self._open[task.no] = future
+        future.on_settled(lambda: self._open.pop(task.no, None) and None)
         return future, task
+
+    def _check_open(self, callee: Any) -> None:
+        """Whether the body may call anything now."""
+        hosted = self._scheduler.runs.get(self._run_id)
+        task = hosted.run.tasks.get(self._no) if hosted is not None else None
+        if hosted is not None and hosted.run.state is RunState.CANCELLING:
+            raise TaskCancelled(hosted.run.reason)
+        if task is None or task.terminal or task.token != self._token:
+            where, wrong = here()
+            raise UsageError(
+                f"{callee.name!r} is called when its flow {self._name!r} is over",
+                where=where,
+                wrong=wrong,
+                right="wait for the threads (or asyncio tasks) that a flow starts before it returns",
+            )
+
+    def _expect(self, task: TaskRun, call: Call, taker: Callable[[Execution], None] | None) -> None:
+        """Say who takes the executions of a child, and with what arguments."""
+        place = (self._run_id, task.no)
+        self._home.calls.open(*place, call)
+        if taker is not None:
+            self._scheduler.carrier.inline[place] = taker
+            early = self._home.here.claim(*place)
+            if early is not None:
+                taker(early)
+        elif task.node.spec.executor == "processes":
+            self._scheduler.carrier.pickled[place] = partial(self._pickled, call)
+
+    def _take(self, task: TaskRun) -> Execution | None:
+        """The execution of a plain call that can begin now, none when it has to wait."""
+        with self._scheduler.lock:
+            if task.state is not TaskState.READY:
+                return None
+            self._scheduler.dispatch_inline(self._run_id, CALLER)
+            if task.state is not TaskState.DISPATCHED:
+                return None
+            return self._scheduler.carrier.begin_inline(self._scheduler.hosted(self._run_id), task)
+
+    def _leave(self, task: TaskRun) -> None:
+        """A plain call returns, or was interrupted: nobody takes its executions any more."""
+        inline = self._scheduler.carrier.inline
+        if task.terminal:
+            inline.pop((self._run_id, task.no), None)
+        else:
+            inline[self._run_id, task.no] = self._home.here.refuse
+
+    def _pickled(self, call: Call) -> bytes:
+        """A child's call for a worker process: futures go as references to their stored results."""
+
+        def reference(future: HostFuture) -> Any:
+            outputs = self._scheduler.hosted(self._run_id).outputs
+            stored = outputs.get([future.no]).get(future.no, {}).get("result")
+            return ByRef(stored) if stored is not None else future.result()
+
+        return pickle_call(call.callee, *call.with_each(reference))
 
     def _child_key(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """(task, input fingerprint, occurrence); inputs without a fingerprint count by an ordinal."""
@@ -159,20 +305,19 @@ class FlowHost:
 
     def state_of(self, no: TaskNo) -> str:
         """A child's state now."""
-        return self._task(no).state.value
+        return self._scheduler.hosted(self._run_id).run.tasks[no].state.value
 
-    def _task(self, no: TaskNo) -> TaskRun:
-        return self._scheduler.hosted(self._run_id).run.tasks[no]
-
-    def value_of(self, no: TaskNo, *, raise_on_failure: bool) -> Any:
+    def value_of(self, future: HostFuture, *, raise_on_failure: bool) -> Any:
         """What a child that is over came to: its value; or its exception, raised or returned."""
-        task = self._task(no)
+        hosted = self._scheduler.hosted(self._run_id)
+        task = hosted.run.tasks[future.no]
+        live = future.live(task.token)
         if task.state is TaskState.SUCCESS:
-            return self._session.value_of(self._run_id, task)
-        error = self._session.exception_of(self._run_id, task)
+            return live[0] if live is not None else self._home.ends.value_of(hosted, task)
+        error = live[1] if live is not None else None
         if error is None and task.error is not None and task.state in (TaskState.FAILED, TaskState.CRASHED):
             error = exception_of(task.error)
-        if error is None:
+        if error is None or isinstance(error, TaskCancelled) or task.state is TaskState.SKIPPED:
             why = f": {task.reason}" if task.reason else ""
             error = Unfinished(f"{task.label()} has no result, it is {task.state.value}{why}")
         if raise_on_failure:
@@ -182,125 +327,140 @@ class FlowHost:
     # --- waiting ------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> Generator[None]:
         """The body waits for a child: it gives its slots back meanwhile, so that the child can have them."""
-        self._scheduler.flush()
+        with self._code.away():
+            self._scheduler.flush()
+            if not self._limited:
+                yield
+                return
+            self._block()
+            try:
+                yield
+            finally:
+                granted = threading.Event()
+                tell = granted.set
+                if self._unblock(tell):
+                    try:
+                        granted.wait()
+                    finally:
+                        self._go_on(tell)
+
+    @asynccontextmanager
+    async def _waiting_async(self) -> AsyncGenerator[None]:
+        """The same where it is awaited."""
+        self._scheduler.wake()
         if not self._limited:
             yield
             return
+        self._block()
+        try:
+            yield
+        finally:
+            loop, granted = asyncio.get_running_loop(), asyncio.Event()
+
+            def tell() -> None:
+                loop.call_soon_threadsafe(granted.set)
+
+            if self._unblock(tell):
+                try:
+                    await granted.wait()
+                finally:
+                    self._go_on(tell)
+
+    async def until_over(self, future: HostFuture) -> None:
+        """Wait for a future without blocking the event loop."""
+        loop = asyncio.get_running_loop()
+        over = asyncio.Event()
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(over.set)
+
+        async with self._waiting_async():
+            future.on_settled(tell)
+            await over.wait()
+
+    def _block(self) -> None:
         with self._lock:
             self._waiters += 1
             first = self._waiters == 1
         if first:
             self._scheduler.post(self._run_id, ExecutionBlocked(no=self._no, token=self._token))
             self._scheduler.pump()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._waiters -= 1
-                last = self._waiters == 0
-            if last:
-                granted = threading.Event()
-                self._scheduler.carrier.grants[self._run_id, self._no] = granted.set
-                self._scheduler.post(self._run_id, ExecutionUnblocked(no=self._no, token=self._token))
-                self._scheduler.pump()
-                granted.wait()
-                self._scheduler.carrier.grants.pop((self._run_id, self._no), None)
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether anything that was submitted is not over."""
-        return bool(self._open)
+    def _unblock(self, tell: Callable[[], None]) -> bool:
+        """One wait has ended. Whether it was the last: then the body goes on when it is told that it has its slots."""
+        with self._lock:
+            self._waiters -= 1
+            if self._waiters:
+                return False
+        self._scheduler.carrier.grants[self._run_id, self._no] = tell
+        self._code.wakers.append(tell)
+        self._scheduler.post(self._run_id, ExecutionUnblocked(no=self._no, token=self._token))
+        self._scheduler.pump()
+        return True
+
+    def _go_on(self, tell: Callable[[], None]) -> None:
+        self._code.wakers.remove(tell)
+        self._scheduler.carrier.grants.pop((self._run_id, self._no), None)
 
     def finish(self) -> None:
         """The body has returned: what it submitted is waited for."""
         while self._open:
             next(iter(self._open.values())).wait()
 
+    async def finish_async(self) -> None:
+        """The same for an async body."""
+        while self._open:
+            await self.until_over(next(iter(self._open.values())))
+
     # --- transactions -------------------------------------------------------------------------------------------------
 
-    def begin_transaction(self, name: str) -> str:
-        """Open a transaction (inside an open one: part of that one)."""
-        if self.transaction is not None:
-            return ""
+    def begin_transaction(self, name: str) -> Any:
+        """Open a transaction; none inside of an open one, of which it is a part."""
+        if _transaction.get() is not None:
+            return None
         self._transactions += 1
-        self.transaction = f"{self._no}:{name or 'transaction'}:{self._transactions}"
-        return self.transaction
+        key = f"{self._no}:{name or 'transaction'}:{self._transactions}"
+        return key, _transaction.set(key)
 
-    def end_transaction(self, name: str, *, ok: bool) -> None:
-        """Commit it, or roll it back; returns when that is recorded."""
-        self.transaction = None
-        self._session.post_and_wait(self._run_id, TransactionEnded(name=name, ok=ok))
+    def end_transaction(self, opened: Any, *, ok: bool) -> None:
+        """Commit it, or roll it back; returns when that is recorded, and the functions that undo it have been called."""
+        key, before = opened
+        _transaction.reset(before)
+        with self._code.away():
+            staged = list(self._scheduler.hosted(self._run_id).run.transactions.get(key, ()))
+            self._home.post_and_wait(self._run_id, TransactionEnded(name=key, ok=ok))
+            for hook in self._hooks_of(staged, "commit" if ok else "rollback"):
+                hook.wait()
+
+    def _hooks_of(self, nos: list[TaskNo], state: str) -> list[threading.Event]:
+        """The ends of the hooks that were called for these task runs."""
+        ends: list[threading.Event] = []
+        with self._scheduler.lock:
+            run = self._scheduler.hosted(self._run_id).run
+            for no in nos:
+                for index in range(len(run.tasks[no].node.spec.hooks)):
+                    hook = run.children.get((no, f"hook:{state}:{index}"))
+                    if hook is not None and not hook.terminal:
+                        ends.append(threading.Event())
+                        self._home.calls.on_end(self._run_id, hook.no, ends[-1].set)
+        return ends
 
 
-_OVER: Any = object()
-
-
-def callee_executor(callee: Any, default: str) -> str:
+def _executor_of(callee: Any, default: str) -> str:
     """Where a submitted task or flow runs: a flow's body only in this process."""
-    if isinstance(callee, Flow):
-        return "threads"
+    if isinstance(callee, (Dag, Flow)):
+        return HOST
     return callee.options_.executor or default
 
 
-def _running_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+def _runs_elsewhere(callee: Any, default: str) -> bool:
+    """Whether a plain call, too, runs on an executor: a dag's, one that names its executor, and one that has to be ended
+    on time, which its caller's thread could not be."""
+    if isinstance(callee, Dag):
+        return True
+    if isinstance(callee, Flow):
         return False
-    return True
-
-
-def _spawn(coroutine: Any) -> asyncio.Task[Any]:
-    return asyncio.get_running_loop().create_task(coroutine)
-
-
-def _elements(
-    callee: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], how: str
-) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """The arguments of every element of a map; see `Task.map`."""
-    import itertools
-
-    given = [*enumerate(args), *kwargs.items()]
-    values = {name: _mapped_values(value) for name, value in given}
-    mapped = {name: items for name, items in values.items() if items is not None}
-    if not mapped:
-        where, wrong = here()
-        raise DefinitionError(
-            f"{callee.name!r} is mapped, but nothing that it is given is a list or a dict",
-            where=where,
-            wrong=wrong,
-            right=f"{callee.name}.map([1, 2, 3])",
-        )
-    lengths = {len(items) for items in mapped.values()}
-    if how == "zip" and len(lengths) > 1:
-        where, wrong = here()
-        raise DefinitionError(
-            f"{callee.name!r} is mapped over lists of different lengths: {', '.join(map(str, sorted(lengths)))}",
-            where=where,
-            wrong=wrong,
-            right=f"lists of one length, unmapped(...) for what every element gets, or {callee.name}.product(...)",
-        )
-    static = {name: value.value if isinstance(value, Unmapped) else value for name, value in given}
-    combos = zip(*mapped.values(), strict=True) if how == "zip" else itertools.product(*mapped.values())
-    for combo in combos:
-        chosen = {**static, **dict(zip(mapped, combo, strict=True))}
-        yield tuple(chosen[i] for i in range(len(args))), {name: chosen[name] for name in kwargs}
-
-
-def _mapped_values(value: Any) -> list[Any] | None:
-    if isinstance(value, Unmapped) or isinstance(value, (str, bytes)):
-        return None
-    if isinstance(value, HostFuture):
-        value = value.result()
-    if isinstance(value, dict):
-        return list(value.values())
-    if isinstance(value, (list, tuple, range, set)):
-        return list(value)
-    return None
-
-
-def resolve_returned(value: Any) -> Any:
-    """What a body returned, with every future replaced by its value."""
-    return replaced(value, lambda future: future.result())
+    chosen = callee.options_.executor
+    return chosen is not None or default == "processes" or callee.options_.timeout is not None

@@ -1,30 +1,56 @@
 """Futures of a flow's children, in the process that hosts its body."""
 
-from __future__ import annotations
-
+import asyncio
 import threading
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
-from plait.model.ids import TaskNo
+from plait.authoring.where import here
+from plait.model.errors import UsageError
+from plait.model.ids import TaskNo, Token
 
-if TYPE_CHECKING:
-    from plait.runtime.flow_host import FlowHost
+
+class Host(Protocol):
+    """What a future asks of the host of its body."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Be in this while the body waits."""
+        ...
+
+    async def until_over(self, future: "HostFuture") -> None:
+        """Wait without blocking the event loop."""
+        ...
+
+    def value_of(self, future: "HostFuture", *, raise_on_failure: bool) -> Any:
+        """What a child that is over came to: its value; or its exception, raised or returned."""
+        ...
+
+    def state_of(self, no: TaskNo) -> str:
+        """A child's state now."""
+        ...
 
 
 class HostFuture:
-    """The future of one child (see `plait.authoring.futures.Future`)."""
+    """The future of one child (see `plait.authoring.futures.Future`).
+
+    It keeps what its child came to in this process as a live object, the value or the exception, as long as somebody
+    keeps the future.
+    """
 
     __plait_future__ = True
 
-    def __init__(self, host: FlowHost, key: str, child: str):
+    def __init__(self, host: Host, key: str, child: str, loop: asyncio.AbstractEventLoop | None = None):
         self._host = host
         self._key = key
         self._child = child
+        self._loop = loop
+        """The event loop that runs the child, if one does."""
         self._no: TaskNo | None = None
         self._over = threading.Event()
         self._callbacks: list[Callable[[], None]] = []
         self._lock = threading.Lock()
+        self._came: tuple[Token, Any, BaseException | None] | None = None
 
     @property
     def key(self) -> str:
@@ -34,21 +60,37 @@ class HostFuture:
     @property
     def no(self) -> TaskNo:
         """The task run's number in its run."""
-        assert self._no is not None  # set before the future is handed out
+        assert self._no is not None  # `is_of` is called before the future is handed out
         return self._no
+
+    def is_of(self, no: TaskNo) -> None:
+        """Say which task run it stands for."""
+        self._no = no
 
     def result(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> Any:
         """Wait, and return the value; see the protocol."""
         if not self.wait(timeout):
             raise TimeoutError(f"{self._key} did not end within {timeout:g} s")
-        return self._host.value_of(self.no, raise_on_failure=raise_on_failure)
+        return self._host.value_of(self, raise_on_failure=raise_on_failure)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is over."""
         if self._over.is_set():
             return True
+        self._check_blocking()
         with self._host.waiting():
             return self._over.wait(timeout)
+
+    def _check_blocking(self) -> None:
+        """A wait that blocks the event loop which runs the child would never end."""
+        if self._loop is not None and running_loop() is self._loop:
+            where, wrong = here()
+            raise UsageError(
+                f"waiting for {self._key!r} here blocks the event loop that runs it, for ever",
+                where=where,
+                wrong=wrong,
+                right="value = await future      # several: await asyncio.gather(*futures)",
+            )
 
     def done(self) -> bool:
         """Whether it is over."""
@@ -58,6 +100,17 @@ class HostFuture:
     def state(self) -> str:
         """Its state now."""
         return self._host.state_of(self.no)
+
+    # --- what happens to it -------------------------------------------------------------------------------------------
+
+    def came_to(self, token: Token, value: Any, error: BaseException | None = None) -> None:
+        """Keep what the execution with this token came to; whether that counts is not known before it is committed."""
+        self._came = (token, value, error)
+
+    def live(self, token: Token) -> tuple[Any, BaseException | None] | None:
+        """What that execution came to, none when it was not in this process."""
+        came = self._came
+        return came[1:] if came is not None and came[0] == token else None
 
     def settled(self) -> None:
         """The task run is over, and that is committed."""
@@ -77,23 +130,23 @@ class HostFuture:
 
     def __await__(self) -> Generator[Any, None, Any]:
         """`await future` in an async flow: the value, without blocking the event loop."""
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        ready = loop.create_future()
-
-        def wake() -> None:
-            loop.call_soon_threadsafe(lambda: None if ready.done() else ready.set_result(None))
-
-        self.on_settled(wake)
-        yield from ready.__await__()
-        return self._host.value_of(self.no, raise_on_failure=True)
+        if not self._over.is_set():
+            yield from self._host.until_over(self).__await__()
+        return self._host.value_of(self, raise_on_failure=True)
 
     def __plait_fingerprint__(self) -> str:
         return f"future:{self._child}"
 
     def __repr__(self) -> str:
         return f"<future of {self._key!r}: {self.state if self._no is not None else 'new'}>"
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def futures_in(value: Any) -> list[HostFuture]:
@@ -113,12 +166,16 @@ def replaced(value: Any, by: Callable[[HostFuture], Any]) -> Any:
         return value
     if isinstance(value, HostFuture):
         return by(value)
-    if isinstance(value, list):
-        return [replaced(item, by) for item in value]
-    if type(value) is tuple:
-        return tuple(replaced(item, by) for item in value)
     if isinstance(value, (set, frozenset)):
         return type(value)(replaced(item, by) for item in value)
-    if type(value) is dict:
-        return {key: replaced(item, by) for key, item in value.items()}
-    return value
+    if isinstance(value, tuple):
+        items = (replaced(item, by) for item in value)
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    if isinstance(value, list):
+        return [replaced(item, by) for item in value]
+    return {key: replaced(item, by) for key, item in value.items()}
+
+
+def resolved(future: HostFuture) -> Any:
+    """The value of a future, for `replaced`: waits, and raises what its child raised."""
+    return future.result()

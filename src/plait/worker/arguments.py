@@ -3,16 +3,17 @@
 import inspect
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from plait.authoring.context import Context
 from plait.authoring.live import LiveGraph, LiveNode
 from plait.authoring.params import annotations_of, validate
+from plait.authoring.where import place_of
 from plait.model.errors import ParameterError
 from plait.model.graph import (
     Binding,
@@ -35,6 +36,8 @@ from plait.model.outcome import Stored
 from plait.model.wire import Execution, RunInfo, Upstream
 from plait.ports import ResultStore
 
+STORED_PARAMS = "stored_params"
+"""In the `extra` of a run: the parameters that JSON would not give back as they were, by name, as `Stored`."""
 KEPT_SOURCES = 4
 """How many lists that scopes map over a worker keeps loaded, so that it reads each only once."""
 
@@ -46,54 +49,64 @@ class ByRef:
     stored: Stored
 
 
-def run_params(graph: Graph, fn: Callable[..., Any] | None, info: RunInfo) -> dict[str, Any]:
+def run_params(graph: Graph, fn: Callable[..., Any] | None, info: RunInfo, results: ResultStore) -> dict[str, Any]:
     """The values of a run's parameters, as the function's annotations want them.
 
     Raises ParameterError that names the field when one is missing or does not fit.
     """
     given: dict[str, Any] = msgspec.json.decode(info.params)
-    return complete_params(graph, fn, given, info.logical_date, info.partition)
+    stored = {name: msgspec.convert(each, Stored) for name, each in info.extra.get(STORED_PARAMS, {}).items()}
+    values = complete_params(graph, fn, {**given, **dict.fromkeys(stored)}, info.logical_date, info.partition, stored)
+    return {**values, **{name: results.get(each) for name, each in stored.items()}}
 
 
 def complete_params(
-    graph: Graph, fn: Callable[..., Any] | None, given: Mapping[str, Any], logical: str | None, partition: str | None
+    graph: Graph,
+    fn: Callable[..., Any] | None,
+    given: Mapping[str, Any],
+    logical: str | None,
+    partition: str | None,
+    known: Container[str] = (),
 ) -> dict[str, Any]:
-    """Given values validated, and what is not given filled from the run or from the defaults."""
-    values: dict[str, Any] = {}
-    chosen = dict(given)
+    """Given values validated (but for those that are `known` to be valid), and what is not given filled from the run or
+    from the defaults."""
+    values: dict[str, Any] = {name: value for name, value in given.items() if name in known}
+    chosen = {name: value for name, value in given.items() if name not in known}
     for param in graph.params:
-        if param.name not in chosen and param.source is not None:
+        if param.name not in given and param.source is not None:
             found = _from_run(param, fn, logical, partition)
             if found is not None:
                 chosen[param.name] = found
-    values = validate(fn, chosen, graph.name) if fn is not None else chosen
+    values.update(validate(fn, chosen, graph.name) if fn is not None else chosen)
     for param in graph.params:
-        if param.name in values:
+        if param.name in values or param.has_default:
             continue
-        if not param.has_default:
-            raise ParameterError(
-                f"parameter {param.name!r} of {graph.name!r} is not given, and it has no default",
-                right=_how_to_give(param),
-            )
+        raise ParameterError(
+            f"parameter {param.name!r} of {graph.name!r} is not given, and it has no default",
+            where=place_of(fn) if fn is not None else None,
+            wrong=f"{graph.name}({', '.join(f'{name}=...' for name in given)})",
+            right=_how_to_give(graph, param),
+        )
     return values
 
 
-def _how_to_give(param: ParamSpec) -> str:
+def _how_to_give(graph: Graph, param: ParamSpec) -> str:
     if param.source == "partition_key":
-        return "plait run ... --partition KEY"
-    return f"plait run ... -p {param.name}=..."
+        return f"plait run ... --partition KEY      # in Python: {graph.name}({param.name}=...)"
+    return f"{graph.name}({param.name}=...)      # on the command line: plait run ... -p {param.name}=..."
 
 
 def _from_run(param: ParamSpec, fn: Callable[..., Any] | None, logical: str | None, partition: str | None) -> Any:
     if param.source == "partition_key":
         return partition
-    if logical is None:
+    at = utc_of(logical)
+    if at is None:
         return None
-    at = datetime.fromisoformat(logical)
-    wanted = annotations_of(fn).get(param.name) if fn is not None else None
-    if wanted is date:
-        return at.date()
-    return at if wanted is datetime else logical
+    annotation = annotations_of(fn).get(param.name) if fn is not None else None
+    wanted = (annotation, *get_args(annotation))  # `date | None` is a date as well
+    if datetime in wanted:
+        return at
+    return at.date() if date in wanted else logical
 
 
 def with_defaults(fn: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +121,7 @@ def with_defaults(fn: Callable[..., Any], values: Mapping[str, Any]) -> dict[str
 
 def pickle_call(callee: Any, args: list[Any], kwargs: dict[str, Any]) -> bytes:
     """A flow's child call for a worker process; what only exists in this process goes by value."""
-    import cloudpickle
+    import cloudpickle  # noqa: PLC0415  heavy, and only calls that leave this process need it
 
     return cloudpickle.dumps((callee, args, kwargs))
 
@@ -131,15 +144,12 @@ class Arguments:
         """Positional and named arguments of a node of a graph."""
         spec = graph_spec(graph, execution.key)
         resolver = _Resolver(self, execution, graph, node, params, context)
-        positional: list[Any] = []
-        named: dict[str, Any] = {}
-        for name, binding in spec.inputs.items():
-            value = resolver.value(binding)
-            if name.startswith("*"):
-                positional.append(value)
-            else:
-                named[name] = value
-        return positional, named
+        named = {name: resolver.value(binding) for name, binding in spec.inputs.items()}
+        if node.task is None:
+            return [], named
+        starred = [name for name in named if name.startswith("*")]  # those of *args, numbered
+        leading = _leading(node.task.signature, starred=bool(starred))
+        return [named.pop(name) for name in (*leading, *starred) if name in named], named
 
     def load(self, stored: Stored | None) -> Any:
         """A stored value; none where nothing was emitted."""
@@ -150,29 +160,44 @@ class Arguments:
         stored = upstream.one
         if upstream.at is None or stored is None:
             return self.load(stored)
-        name = stored.url or ""
-        source = self._sources.get(name) if name else None
+        if stored.url is None:
+            return element_at(self._results.get(stored), upstream.at)
+        source = self._sources.get(stored.url)
         if source is None:
             source = self._results.get(stored)
-            if name:
-                self._sources[name] = source
-                while len(self._sources) > KEPT_SOURCES:
-                    self._sources.popitem(last=False)
+            if isinstance(source, dict):
+                source = {str(key): value for key, value in source.items()}  # as the elements are named
+            self._sources[stored.url] = source
+            while len(self._sources) > KEPT_SOURCES:
+                self._sources.popitem(last=False)
         return element_at(source, upstream.at)
 
     def by_ref(self, value: Any) -> Any:
-        """A child's arguments with every reference replaced by its value."""
-        match value:
-            case ByRef():
-                return self._results.get(value.stored)
-            case list():
-                return [self.by_ref(item) for item in value]
-            case tuple() if type(value) is tuple:
-                return tuple(self.by_ref(item) for item in value)
-            case dict():
-                return {key: self.by_ref(item) for key, item in value.items()}
-            case _:
-                return value
+        """A child's argument with every reference in it replaced by its value."""
+        if isinstance(value, ByRef):
+            return self._results.get(value.stored)
+        if not _has_reference(value):
+            return value
+        if isinstance(value, dict):
+            return {key: self.by_ref(item) for key, item in value.items()}
+        items = (self.by_ref(item) for item in value)
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
+def _has_reference(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_reference(item) for item in value.values())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(_has_reference(item) for item in value)
+    return isinstance(value, ByRef)
+
+
+def _leading(signature: inspect.Signature, *, starred: bool) -> list[str]:
+    """The parameters that have to be given by position: positional-only ones, and all before a `*args` that is used."""
+    kinds = {inspect.Parameter.POSITIONAL_ONLY}
+    if starred:
+        kinds.add(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [name for name, parameter in signature.parameters.items() if parameter.kind in kinds]
 
 
 def element_at(source: Any, at: int | str) -> Any:
@@ -204,28 +229,26 @@ class _Resolver:
     context: Context
 
     def value(self, binding: Binding) -> Any:
-        match binding:
-            case Literal():
-                return binding.value
-            case FromOutput():
-                return self.output(binding)
-            case Param():
-                return self.params[binding.name]
-            case Element():
-                return self.element(binding)
-            case InCode():
-                return self.node.literals[binding.path]
-            case ListOf():
-                items = [self.value(item) for item in binding.items]
-                return {"list": list, "tuple": tuple, "set": set}[binding.kind](items)
-            case DictOf():
-                return {name: self.value(item) for name, item in binding.items.items()}
-            case FromContext():
-                return self.context if binding.name == "context" else getattr(self.context, binding.name)
-            case FromAsset():
-                return self.asset(binding)
-            case Template():
-                raise TypeError("templates are rendered by a dialect, and this task has none")
+        return _RESOLVE[type(binding)](self, binding)
+
+    def param(self, binding: Param) -> Any:
+        return self.params[binding.name]
+
+    def in_code(self, binding: InCode) -> Any:
+        return self.node.literals[binding.path]
+
+    def list_of(self, binding: ListOf) -> Any:
+        items = [self.value(item) for item in binding.items]
+        return {"list": list, "tuple": tuple, "set": set}[binding.kind](items)
+
+    def dict_of(self, binding: DictOf) -> Any:
+        return {name: self.value(item) for name, item in binding.items.items()}
+
+    def from_context(self, binding: FromContext) -> Any:
+        return self.context if binding.name == "context" else getattr(self.context, binding.name)
+
+    def template(self, binding: Template) -> Any:
+        raise TypeError("templates are rendered by a dialect, and this task has none")
 
     def output(self, binding: FromOutput) -> Any:
         upstream = self.execution.upstream[f"{binding.task}/{binding.output}"]
@@ -263,6 +286,20 @@ class _Resolver:
         """The list in code, kept at the mapped node (or group)."""
         owner = self.graph.nodes[binding.scope]
         return owner.literals[owner.sources[binding.source]]
+
+
+_RESOLVE: dict[type, Callable[[_Resolver, Any], Any]] = {
+    Literal: lambda _, binding: binding.value,
+    InCode: _Resolver.in_code,
+    Param: _Resolver.param,
+    FromOutput: _Resolver.output,
+    Element: _Resolver.element,
+    FromAsset: _Resolver.asset,
+    FromContext: _Resolver.from_context,
+    Template: _Resolver.template,
+    ListOf: _Resolver.list_of,
+    DictOf: _Resolver.dict_of,
+}
 
 
 def graph_mapping(graph: LiveGraph, scope: str) -> Any:

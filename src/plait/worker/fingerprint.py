@@ -47,4 +47,11 @@ def source_of(fn: Callable[..., Any]) -> str:
 
 def cache_key(task: str, inputs: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
     """The key of a cached result: the task, its inputs, and the other parts of its policy."""
-    return fingerprint([task, dict(inputs), dict(parts)])
+    bare = {name: _said_by_itself(value) for name, value in inputs.items()}
+    return fingerprint([task, bare, dict(parts)])
+
+
+def _said_by_itself(value: Any) -> Any:
+    """A run's context says itself what counts of it."""
+    by_name = getattr(type(value), "__plait_fingerprint__", None)
+    return by_name(value) if by_name is not None else value

@@ -1,35 +1,33 @@
 """The attempt runner: one execution from its bindings to its outcome. The same in every executor.
 
 What the user's code raises is an outcome, never an exception of the runner. Whatever needs the value or the exception
-is decided here, where it lives: the retry condition and delay, branches, lengths of what is mapped over, caching, what
-is emitted.
+is decided here, where it lives: the retry condition and delay, branches, lengths of what is mapped over, caching,
+what is emitted. An attempt is a generator, which hands out the coroutine of an async function; two small drivers run
+it.
 """
 
-import asyncio
-import pickle
+import inspect
 import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
 from plait.authoring.context import Context, in_context
 from plait.authoring.live import LiveGraph
-from plait.authoring.retry import seconds
 from plait.authoring.scope import in_scope
-from plait.authoring.signals import Fail, LookAgain, RetryAfter, Skip, TaskCancelled
 from plait.authoring.task import Task
-from plait.authoring.where import frames_of_user
-from plait.model.errors import TaskFailed, UsageError
-from plait.model.outcome import AssetEvent, CheckResult, ErrorInfo, Outcome, RetryVerdict, Stored, Verdict
-from plait.model.graph import TaskSpec
+from plait.model.errors import UsageError
+from plait.model.graph import CodeRef, TaskSpec
+from plait.model.outcome import AssetEvent, CheckResult, Outcome, Stored
 from plait.model.wire import Execution, RunInfo
 from plait.ports import ResultStore
 from plait.worker.arguments import Arguments, graph_spec, run_params, unpickle_call, utc_of, with_defaults
-from plait.worker.caching import key_of, look_up, remember
+from plait.worker.caching import key_of, look_up, remember, result_name
+from plait.worker.coroutines import complete
+from plait.worker.failures import failure
+from plait.worker.hooks import find_hook
 
-MOST_PICKLED_ERROR = 64 << 10
 KEPT_RUNS = 64
 
 
@@ -38,6 +36,22 @@ class Code(Protocol):
 
     def live(self, info: RunInfo) -> LiveGraph:
         """The graph of a run with its functions. Raises LoadError when the code is not there any more."""
+        ...
+
+
+class Callers(Protocol):
+    """Those in this process who called what is executed: bodies of flows. A worker process has none."""
+
+    def call_of(self, execution: Execution) -> tuple[Any, list[Any], dict[str, Any]] | None:
+        """What an execution calls, with its arguments; none when nobody here called it."""
+        ...
+
+    def hook_of(self, code: CodeRef) -> Callable[..., Any] | None:
+        """A hook of a task that was called here."""
+        ...
+
+    def came_to(self, execution: Execution, value: Any, error: BaseException | None = None) -> None:
+        """Take the live value, or exception, of an execution."""
         ...
 
 
@@ -60,69 +74,77 @@ class Call:
         self.task = task
         self.spec = spec
 
+    def inputs(self) -> dict[str, Any]:
+        """All arguments by name, however they are given; defaults count."""
+        if self.task is None:
+            return self.named
+        bound = self.task.signature.bind(*self.positional, **self.named)
+        bound.apply_defaults()
+        return bound.arguments
+
 
 class Harness:
-    """Runs executions; implements the port `Runner`. `keep` takes the live value of a success (for flows in this
-    process)."""
+    """Runs executions; implements the port `Runner`."""
 
-    def __init__(
-        self,
-        code: Code,
-        results: ResultStore,
-        *,
-        keep: Callable[[Execution, Any], None] | None = None,
-        local_call: Callable[[Execution], tuple[Task[Any, Any], list[Any], dict[str, Any]] | None] | None = None,
-        body: Callable[[Execution], Outcome] | None = None,
-    ):
+    def __init__(self, code: Code, results: ResultStore, callers: Callers | None = None):
         self._code = code
         self._results = results
         self._arguments = Arguments(results)
-        self._keep = keep
-        self._local_call = local_call
-        self._body = body
+        self._callers = callers
         self._params: dict[str, dict[str, Any]] = {}
 
     def run(self, execution: Execution) -> Outcome:
         """Run one execution."""
-        if execution.runner == "flow" and self._body is not None:
-            return self._body(execution)
-        started = time.time()
-        context = self.context_of(execution)
-        call: Call | None = None
+        attempt = self._attempt(execution)
         try:
-            call = self._prepare(execution, context)
-            with in_scope(None), in_context(context):
-                key = key_of(call.task, call.named, execution.run.run_id)
-                cached = self._from_cache(execution, call, key)
-                if cached is not None:
-                    return msgspec.structs.replace(cached, started_at=started, finished_at=time.time())
-                value = call.fn(*call.positional, **call.named)
-                if asyncio.iscoroutine(value):
-                    value = asyncio.run(value)
-            outcome = self.success(execution, call, value, context, key)
-        except BaseException as error:  # the user's code may raise anything; it becomes an outcome
-            outcome = failure(error, call.task if call is not None else None, execution.attempt)
-        return msgspec.structs.replace(outcome, started_at=started, finished_at=time.time())
+            coroutine = next(attempt)
+            while True:
+                try:
+                    value = complete(coroutine)
+                except BaseException as error:  # noqa: BLE001  the attempt makes an outcome of whatever it is
+                    coroutine = attempt.throw(error)
+                else:
+                    coroutine = attempt.send(value)
+        except StopIteration as ended:
+            return ended.value
 
     async def run_async(self, execution: Execution) -> Outcome:
-        """Run one execution of an async task on the caller's event loop."""
+        """Run one execution on the running event loop."""
+        attempt = self._attempt(execution)
+        try:
+            coroutine = next(attempt)
+            while True:
+                try:
+                    value = await coroutine
+                except BaseException as error:  # noqa: BLE001  likewise; also a cancellation is an outcome
+                    coroutine = attempt.throw(error)
+                else:
+                    coroutine = attempt.send(value)
+        except StopIteration as ended:
+            return ended.value
+
+    def _attempt(self, execution: Execution) -> Generator[Coroutine[Any, Any, Any], Any, Outcome]:
         started = time.time()
         context = self.context_of(execution)
         call: Call | None = None
         try:
             call = self._prepare(execution, context)
             with in_scope(None), in_context(context):
-                key = key_of(call.task, call.named, execution.run.run_id)
-                cached = self._from_cache(execution, call, key)
-                if cached is not None:
-                    return msgspec.structs.replace(cached, started_at=started, finished_at=time.time())
-                value = await call.fn(*call.positional, **call.named)
-            outcome = self.success(execution, call, value, context, key)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # likewise
+                key = self._cache_key(execution, call)
+                outcome = self._from_cache(execution, call, context, key)
+                if outcome is None:
+                    value = call.fn(*call.positional, **call.named)
+                    if inspect.iscoroutine(value):
+                        value = yield value
+                    outcome = self._success(execution, call, value, context, key)
+        except BaseException as error:  # noqa: BLE001  the user's code may raise anything; it becomes an outcome
             outcome = failure(error, call.task if call is not None else None, execution.attempt)
+            self._came_to(execution, None, error)
         return msgspec.structs.replace(outcome, started_at=started, finished_at=time.time())
+
+    def _came_to(self, execution: Execution, value: Any, error: BaseException | None = None) -> None:
+        if self._callers is not None:
+            self._callers.came_to(execution, value, error)
 
     # --- before the call ----------------------------------------------------------------------------------------------
 
@@ -138,6 +160,7 @@ class Harness:
             max_attempts=execution.max_attempts,
             logical_date=utc_of(info.logical_date),
             partition=info.partition,
+            params=self._params.get(info.run_id, {}),
             tags=info.tags,
             resume=execution.resume,
         )
@@ -146,7 +169,7 @@ class Harness:
         if execution.runner == "hook":
             return self._hook(execution, context)
         if execution.child is not None:
-            return self._child(execution)
+            return self._child(execution, context)
         graph = self._code.live(execution.run)
         context.params = self.params_of(graph, execution.run)
         node = graph.nodes.get(execution.key)
@@ -162,128 +185,139 @@ class Harness:
         """The run's parameters, made once a run."""
         known = self._params.get(info.run_id)
         if known is None:
-            known = run_params(graph.graph, graph.fn, info)
+            known = run_params(graph.graph, graph.fn, info, self._results)
             if graph.fn is not None:
                 known = with_defaults(graph.fn, known)
-            while len(self._params) >= KEPT_RUNS:
-                del self._params[next(iter(self._params))]
-            self._params[info.run_id] = known
+            self.know_params(info.run_id, known)
         return known
 
-    def _child(self, execution: Execution) -> Call:
-        found = self._local_call(execution) if self._local_call is not None else None
+    def know_params(self, run_id: str, params: dict[str, Any]) -> None:
+        """These are the parameters of a run; those of the latest runs are remembered."""
+        while len(self._params) >= KEPT_RUNS:
+            self._params.pop(next(iter(self._params)), None)
+        self._params[run_id] = params
+
+    def _child(self, execution: Execution, context: Context) -> Call:
+        found = self._callers.call_of(execution) if self._callers is not None else None
         if found is None:
             if execution.call is None:
                 raise UsageError(f"the arguments of {execution.key!r} did not reach the worker")
-            found = self._pickled(execution.call)
+            callee, positional, named = unpickle_call(execution.call)
+            by_ref = self._arguments.by_ref
+            found = callee, [by_ref(value) for value in positional], {name: by_ref(named[name]) for name in named}
+        if not context.params:
+            context.params = msgspec.json.decode(execution.run.params)
         task, positional, named = found
         return Call(task.fn, positional, named, task, task.spec)
 
-    def _pickled(self, call: bytes) -> tuple[Task[Any, Any], list[Any], dict[str, Any]]:
-        task, positional, named = unpickle_call(call)
-        by_ref = self._arguments.by_ref
-        return task, [by_ref(value) for value in positional], {name: by_ref(value) for name, value in named.items()}
-
     def _hook(self, execution: Execution, context: Context) -> Call:
-        graph = self._code.live(execution.run)
-        resume: Mapping[str, Any] = execution.resume or {}
-        name = execution.code.name if execution.code is not None else ""
-        fn = graph.hooks.get(name)
-        for node in graph.nodes.values():
-            if fn is None and node.task is not None:
-                fn = next((hook for _, hook in node.task.options_.hooks if hook.__qualname__ == name), None)
-        if fn is None and self._local_call is not None:
-            found = self._local_call(execution)
-            fn = found[0].fn if found is not None else None
-        if fn is None:
-            raise UsageError(f"the hook {name!r} is not in the code of {execution.run.workflow!r} any more")
-        told = {
+        assert execution.code is not None  # every hook is of a `HookSpec`, which names its code
+        own = self._callers.hook_of(execution.code) if self._callers is not None else None
+        fn = own or find_hook(execution.code, self._code.live(execution.run))
+        told: Mapping[str, Any] = execution.resume or {}
+        state = told.get("state") or (execution.child or "::").split(":")[1]
+        about = {
             "run_id": context.run_id,
             "workflow": context.workflow,
-            "task": resume.get("task"),
-            "state": resume.get("state"),
+            "task": told.get("task"),
             "map_path": list(execution.path),
+            "state": state,
+            "error": told.get("error"),
         }
-        return Call(fn, [told], {}, None, None)
+        return Call(fn, [about], {}, None, None)
 
-    def _from_cache(self, execution: Execution, call: Call, key: str | None) -> Outcome | None:
+    # --- the cache ----------------------------------------------------------------------------------------------------
+
+    def _cache_key(self, execution: Execution, call: Call) -> str | None:
+        if call.task is None or call.task.options_.cache is None:
+            return None
+        return key_of(call.task, call.inputs(), execution.run.run_id)
+
+    def _from_cache(self, execution: Execution, call: Call, context: Context, key: str | None) -> Outcome | None:
         if key is None or call.task is None or call.task.options_.cache is None or call.task.options_.cache.refresh:
             return None
-        record = look_up(self._results, key)
-        if record is None:
+        found = look_up(self._results, key)
+        if found is None:
             return None
-        if self._keep is not None and "result" in record.outputs:
-            self._keep(execution, self._results.get(record.outputs["result"]))
-        return Outcome(outputs=record.outputs, cached=True, persisted=True)
+        if execution.child is not None and self._callers is not None:
+            try:
+                self._came_to(execution, self._results.get(found.outputs["result"]))
+            except FileNotFoundError:  # somebody has deleted it: it is made anew
+                return None
+        assets = _assets(call.spec, found.outputs, context)
+        return msgspec.structs.replace(found, cached=True, persisted=True, assets=assets)
 
     # --- after the call -----------------------------------------------------------------------------------------------
 
-    def success(self, execution: Execution, call: Call, value: Any, context: Context, key: str | None) -> Outcome:
+    def _success(self, execution: Execution, call: Call, value: Any, context: Context, key: str | None) -> Outcome:
         """The outcome of a call that returned: what it emitted, stored; lengths, branch, checks, assets."""
-        spec = call.spec
         if execution.runner == "check":
-            return self._checked(spec, value)
-        values = self._emitted(spec, value)
-        if execution.child is not None and self._keep is not None:
-            return self._kept(execution, call, value, key)
-        outputs = {name: self._store(execution, name, each) for name, each in values.items()}
-        if key is not None and call.task is not None:
-            remember(self._results, key, call.task, outputs)
-        return Outcome(
-            outputs=outputs,
-            emitted=tuple(values) if spec is not None and len(spec.outputs) > 1 else None,
-            lengths=_lengths(spec, values),
-            branch=_branch(value) if execution.runner == "branch" else None,
-            short_circuit=_short_circuit(spec, value) if execution.runner == "short_circuit" else None,
-            assets=_assets(spec, values, context),
-            persisted=key is not None,
-        )
-
-    def _kept(self, execution: Execution, call: Call, value: Any, key: str | None) -> Outcome:
-        """A flow's child in this process: its live value is handed on; one that cannot be stored is marked."""
-        assert self._keep is not None
-        self._keep(execution, value)
-        try:
-            outputs = {"result": self._store(execution, "result", value)}
-        except TypeError:
-            return Outcome(unstored=True)
-        if key is not None and call.task is not None:
-            remember(self._results, key, call.task, outputs)
-        return Outcome(outputs=outputs, persisted=key is not None)
-
-    def _store(self, execution: Execution, output: str, value: Any) -> Stored:
-        return self._results.put(value, f"{execution.run.run_id}/{execution.no}/{execution.token}/{output}")
-
-    def _emitted(self, spec: TaskSpec | None, value: Any) -> dict[str, Any]:
-        if spec is None or len(spec.outputs) == 1:
-            return {spec.outputs[0].name if spec is not None else "result": value}
-        names = [output.name for output in spec.outputs]
-        if not isinstance(value, dict) or not set(value) <= set(names):
-            raise TypeError(
-                f"a task with the outputs {', '.join(names)} returns a dict with these names, not {type(value).__name__}"
-                + (f" with {', '.join(map(str, value))}" if isinstance(value, dict) else "")
+            return _checked(call.spec, value)
+        spec = call.spec
+        values = _emitted(spec, value)
+        several = spec is not None and len(spec.outputs) > 1
+        outcome = Outcome(emitted=tuple(values) if several else None, persisted=key is not None)
+        if execution.child is not None and execution.runner != "hook":
+            # A flow's child: its body gets the whole value. One that cannot be stored is marked, if it is here.
+            self._came_to(execution, value)
+            try:
+                outputs = {"result": self._store(execution, "result", value, key)}
+            except TypeError:
+                if self._callers is None:
+                    raise
+                return msgspec.structs.replace(outcome, unstored=True, persisted=False)
+            outcome = msgspec.structs.replace(outcome, outputs=outputs)
+        else:
+            outcome = msgspec.structs.replace(
+                outcome,
+                outputs={name: self._store(execution, name, each, key) for name, each in values.items()},
+                lengths=_lengths(spec, values, every=key is not None),
+                branch=_branch(value) if execution.runner == "branch" else None,
+                short_circuit=_short_circuit(spec, value) if execution.runner == "short_circuit" else None,
             )
-        return value
+        if key is not None and call.task is not None:
+            remember(self._results, key, call.task, outcome)
+        return msgspec.structs.replace(outcome, assets=_assets(spec, values, context))
 
-    def _checked(self, spec: TaskSpec | None, value: Any) -> Outcome:
-        about = spec.metadata if spec is not None else {}
-        result = CheckResult(
-            name=about.get("check", ""),
-            passed=bool(value),
-            severity=about.get("severity", "error"),
-            blocking=about.get("blocking", False),
-            asset=about.get("asset"),
+    def _store(self, execution: Execution, output: str, value: Any, key: str | None) -> Stored:
+        run_id, no, token = execution.run.run_id, execution.no, execution.token
+        name = result_name(key, run_id, no, token, output) if key is not None else f"{run_id}/{no}/{token}/{output}"
+        return self._results.put(value, name)
+
+
+# --- what a value means for the run -----------------------------------------------------------------------------------
+
+
+def _emitted(spec: TaskSpec | None, value: Any) -> dict[str, Any]:
+    if spec is None or len(spec.outputs) == 1:
+        return {spec.outputs[0].name if spec is not None else "result": value}
+    names = [output.name for output in spec.outputs]
+    if not isinstance(value, dict) or not set(value) <= set(names):
+        raise TypeError(
+            f"a task with the outputs {', '.join(names)} returns a dict with these names, not {type(value).__name__}"
+            + (f" with {', '.join(map(str, value))}" if isinstance(value, dict) else "")
         )
-        return Outcome(checks=(result,))
+    return value
 
 
-def _lengths(spec: TaskSpec | None, values: Mapping[str, Any]) -> dict[str, int | list[str]]:
-    if spec is None:
-        return {}
+def _checked(spec: TaskSpec | None, value: Any) -> Outcome:
+    about = spec.metadata if spec is not None else {}
+    result = CheckResult(
+        name=about.get("check", ""),
+        passed=bool(value),
+        severity=about.get("severity", "error"),
+        blocking=about.get("blocking", False),
+        asset=about.get("asset"),
+    )
+    return Outcome(checks=(result,))
+
+
+def _lengths(spec: TaskSpec | None, values: Mapping[str, Any], *, every: bool) -> dict[str, int | list[str]]:
+    """How long the outputs are that scopes map over; `every`: all of them, for other graphs that find them cached."""
     found: dict[str, int | list[str]] = {}
-    for output in spec.outputs:
+    for output in spec.outputs if spec is not None else ():
         value = values.get(output.name)
-        if not output.measured or value is None:
+        if not (output.measured or every):
             continue
         if isinstance(value, dict):
             found[output.name] = [str(key) for key in value]
@@ -308,85 +342,17 @@ def _short_circuit(spec: TaskSpec | None, value: Any) -> str | None:
     return str(spec.metadata.get("short_circuit", "all")) if spec is not None else "all"
 
 
-def _assets(spec: TaskSpec | None, values: Mapping[str, Any], context: Context) -> tuple[AssetEvent, ...]:
+def _assets(spec: TaskSpec | None, emitted: Mapping[str, Any], context: Context) -> tuple[AssetEvent, ...]:
     if spec is None:
         return ()
+    partition = context.partition if "partitions" in spec.metadata else None
     return tuple(
         AssetEvent(
             key=output.asset,
-            partition=context.partition,
+            partition=partition,
             data_version=context.data_version or spec.metadata.get("code_version"),
             metadata=context.metadata,
         )
         for output in spec.outputs
-        if output.asset is not None and output.name in values
+        if output.asset is not None and output.name in emitted
     )
-
-
-# --- failures ---------------------------------------------------------------------------------------------------------
-
-
-def failure(error: BaseException, task: Task[Any, Any] | None, attempt: int) -> Outcome:
-    """What it means that user code raised."""
-    match error:
-        case Skip():
-            return Outcome(verdict=Verdict.SKIPPED, error=ErrorInfo(type="Skip", message=str(error)))
-        case LookAgain():
-            until = error.at.timestamp() if error.at is not None else time.time() + (error.delay or 0.0)
-            return Outcome(verdict=Verdict.RESCHEDULE, until=until)
-        case TaskCancelled():
-            return Outcome(verdict=Verdict.CANCELLED, error=ErrorInfo(type="TaskCancelled", message=str(error)))
-        case Fail():
-            return Outcome(verdict=Verdict.FAILED, error=error_info(error), retry=RetryVerdict.NEVER)
-        case RetryAfter():
-            return Outcome(verdict=Verdict.FAILED, error=error_info(error), retry_delay=error.delay)
-        case _:
-            return _by_policy(error, task, attempt)
-
-
-def _by_policy(error: BaseException, task: Task[Any, Any] | None, attempt: int) -> Outcome:
-    """The retry condition and a delay that is a function are asked here; what they raise means no retry."""
-    info = error_info(error)
-    retries = task.options_.retries if task is not None else None
-    verdict, delay = RetryVerdict.POLICY, None
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        verdict = RetryVerdict.NEVER if isinstance(error, KeyboardInterrupt) else RetryVerdict.POLICY
-    if retries is not None and attempt <= retries.times:
-        try:
-            if retries.when is not None and not retries.when(error):
-                verdict = RetryVerdict.NEVER
-            elif retries.delay_function is not None:
-                delay = seconds(retries.delay_function(attempt))
-        except Exception as raised:  # the user's own condition is broken: fail now, and say so
-            verdict = RetryVerdict.NEVER
-            message = f"{info.message} (and the retry policy raised {type(raised).__name__}: {raised})"
-            info = msgspec.structs.replace(info, message=message)
-    return Outcome(verdict=Verdict.FAILED, error=info, retry=verdict, retry_delay=delay)
-
-
-def error_info(error: BaseException) -> ErrorInfo:
-    """An exception as text, and pickled where that is possible and small."""
-    try:
-        pickled = pickle.dumps(error)
-        pickle.loads(pickled)  # many exceptions pickle but do not come back; what we made ourselves a line above
-    except Exception:  # it has arguments that cannot be pickled: the text is what remains
-        pickled = None
-    return ErrorInfo(
-        type=type(error).__name__,
-        message=str(error),
-        traceback="".join(traceback.format_exception(error)),
-        where=frames_of_user(error),
-        pickled=pickled if pickled is not None and len(pickled) <= MOST_PICKLED_ERROR else None,
-    )
-
-
-def exception_of(info: ErrorInfo) -> BaseException:
-    """The exception that a failure was: the original where it could be pickled, else TaskFailed with its text."""
-    if info.pickled is not None:
-        try:
-            error = pickle.loads(info.pickled)  # pickled by our own worker, and read only where user code runs
-            if isinstance(error, BaseException):
-                return error
-        except Exception:  # its class is not importable here
-            return TaskFailed(info.text)
-    return TaskFailed(info.text)

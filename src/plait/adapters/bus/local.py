@@ -1,4 +1,5 @@
-"""A bus between the processes on one SQLite file: Unix datagram sockets in a folder of that database. No polling (C5)."""
+"""A bus between the processes on one SQLite file: Unix datagram sockets in a folder of that database. No polling
+(C5)."""
 
 import contextlib
 import hashlib

@@ -64,7 +64,7 @@ def epoch_of(date: str | None) -> float | None:
 
 
 def printable(value: Any) -> Any:
-    """The same value (a row, a batch) without lone surrogates (of file names that are not UTF-8): no database takes them."""
+    """The same row or batch without lone surrogates (file names that are not UTF-8), which no database takes."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, msgspec.Struct):

@@ -1,0 +1,267 @@
+"""Running executions on the caller's own thread or event loop: bodies of flows, and the plain calls in them.
+
+What they come to is reported, and the caller goes on once that is committed.
+"""
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+import msgspec
+
+from plait.authoring.context import in_context
+from plait.authoring.flow import Flow
+from plait.authoring.live import LiveGraph
+from plait.authoring.params import bound_params
+from plait.authoring.scope import in_scope
+from plait.model.errors import EngineError
+from plait.model.ids import RunId
+from plait.model.outcome import LogSpan, Outcome
+from plait.model.stimuli import ExecutionFinished, Stimulus
+from plait.model.wire import Execution
+from plait.ports import Capturing, ResultStore
+from plait.runtime.calls import Calls
+from plait.runtime.ends import Ends
+from plait.runtime.flow_host import FlowHost, in_transaction
+from plait.runtime.futures import futures_in, replaced, resolved
+from plait.runtime.here import CodeInThread, CodeOnLoop, Here
+from plait.runtime.inheritance import inherit_scope
+from plait.runtime.scheduler import Scheduler
+from plait.worker import endings
+from plait.worker.arguments import complete_params, with_defaults
+from plait.worker.code import LoadedCode
+from plait.worker.coroutines import complete
+from plait.worker.failures import failure
+from plait.worker.harness import Harness
+
+
+class Body(msgspec.Struct):
+    """A flow's function with its arguments, and where what it submits runs."""
+
+    fn: Callable[..., Any]
+    arguments: dict[str, Any]
+    executor: str
+
+
+class Bodies:
+    """Runs what is called here. Implements the port `Home` of the hosts of bodies."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        harness: Harness,
+        code: LoadedCode,
+        results: ResultStore,
+        capture: Capturing,
+        calls: Calls,
+        here: Here,
+    ):
+        self.scheduler = scheduler
+        self.calls = calls
+        self.here = here
+        self.ends = Ends(results)
+        self._harness = harness
+        self._code = code
+        self._results = results
+        self._capture = capture
+        self._on_loops: set[asyncio.Task[None]] = set()  # asyncio itself keeps only weak references
+        inherit_scope()
+
+    # --- executions ---------------------------------------------------------------------------------------------------
+
+    def run_here(self, execution: Execution) -> None:
+        """Run an execution on this thread, and report it; returns when that is committed."""
+        run_id = execution.run.run_id
+        code = CodeInThread()
+        with (
+            self._capture.capture(run_id, execution.no, execution.token) as captured,
+            self.here.running(execution, code),
+        ):
+            outcome = code.run(lambda: self._outcome(execution, code))
+        if outcome is None:
+            outcome = endings.cancelled(code.reason or "")
+        self.post_and_wait(run_id, _finished(execution, outcome, captured.span))
+
+    def _outcome(self, execution: Execution, code: CodeInThread) -> Outcome:
+        if execution.runner != "flow":
+            return self._harness.run(execution)
+        try:
+            body = self._body_of(execution)
+        except Exception as error:  # noqa: BLE001  wrong arguments: it fails as if it had raised them itself
+            return self._failed(execution, error)
+        if inspect.iscoroutinefunction(body.fn):
+            return complete(self._body_on_loop(execution, body))
+        return self._body(execution, body, code)
+
+    async def run_here_async(self, execution: Execution) -> None:
+        """The same on the running event loop. Raises CancelledError when the caller's asyncio task was cancelled."""
+        run_id = execution.run.run_id
+        cancelled_before = _cancellations()
+        with self._capture.capture(run_id, execution.no, execution.token) as captured:
+            if execution.runner == "flow":
+                try:
+                    outcome = await self._body_on_loop(execution, self._body_of(execution))
+                except Exception as error:  # noqa: BLE001  likewise
+                    outcome = self._failed(execution, error)
+            else:
+                outcome = await self._on_loop(execution, lambda code: self._harness.run_async(execution))
+        cancelled = _cancellations() > cancelled_before
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self.scheduler.post(run_id, _finished(execution, outcome, captured.span), lambda: _set_threadsafe(loop, done))
+        self.scheduler.wake()
+        await done.wait()
+        if cancelled:
+            raise asyncio.CancelledError
+
+    async def _on_loop(self, execution: Execution, work: Callable[[CodeOnLoop], Any]) -> Outcome:
+        """Do the work in an asyncio task of its own, which can be cancelled alone."""
+        ready: asyncio.Future[CodeOnLoop] = asyncio.get_running_loop().create_future()
+
+        async def run() -> Outcome:
+            return await work(await ready)
+
+        task = asyncio.create_task(run())
+        code = CodeOnLoop(task)
+        ready.set_result(code)
+        with self.here.running(execution, code):
+            try:
+                return await task
+            except asyncio.CancelledError:  # before the work could make an outcome of it
+                return endings.cancelled(code.reason or "")
+
+    def start_here(self, context: Context, execution: Execution) -> None:
+        """Run an execution on a thread of its own, in this context."""
+        number = f"{execution.run.run_id[-4:]}-{execution.no}"
+        threading.Thread(
+            target=context.run, args=(self.run_here, execution), name=f"plait-body-{number}", daemon=True
+        ).start()
+
+    def start_on_loop(self, loop: asyncio.AbstractEventLoop, context: Context, execution: Execution) -> None:
+        """Run an execution on an event loop, in this context. Called from any thread."""
+
+        def start() -> None:
+            running = loop.create_task(self.run_here_async(execution), context=context)
+            self._on_loops.add(running)
+            running.add_done_callback(self._on_loops.discard)
+
+        try:
+            loop.call_soon_threadsafe(start)
+        except RuntimeError:  # the loop was closed before the flow was over
+            self.here.refuse(execution, "the event loop that was to run it is closed")
+
+    def post_and_wait(self, run_id: RunId, stimulus: Stimulus) -> None:
+        """Say something to a run; returns when what follows from it is committed."""
+        done = threading.Event()
+        self.scheduler.post(run_id, stimulus, done.set)
+        self.scheduler.pump()
+        done.wait()
+        hosted = self.scheduler.runs.get(run_id)
+        if hosted is not None and hosted.error is not None:
+            raise hosted.error
+
+    # --- bodies -------------------------------------------------------------------------------------------------------
+
+    def _body(self, execution: Execution, body: Body, code: CodeInThread) -> Outcome:
+        started = time.time()
+        host = FlowHost(self, execution, body.executor, code)
+        context = self._harness.context_of(execution)
+        context.params = body.arguments
+        try:
+            with in_scope(host), in_context(context), in_transaction(self._transaction(execution)):
+                value = body.fn(**body.arguments)
+                with code.away():
+                    value = replaced(value, resolved)
+                    host.finish()
+            outcome = self._succeeded(execution, value)
+        except BaseException as error:  # noqa: BLE001  a body may raise anything; it is its outcome
+            outcome = self._failed(execution, error)
+        return msgspec.structs.replace(outcome, started_at=started, finished_at=time.time())
+
+    async def _body_on_loop(self, execution: Execution, body: Body) -> Outcome:
+        return await self._on_loop(execution, lambda code: self._async_body(execution, body, code))
+
+    async def _async_body(self, execution: Execution, body: Body, code: CodeOnLoop) -> Outcome:
+        started = time.time()
+        host = FlowHost(self, execution, body.executor, code)
+        context = self._harness.context_of(execution)
+        context.params = body.arguments
+        try:
+            with in_scope(host), in_context(context), in_transaction(self._transaction(execution)):
+                value = await body.fn(**body.arguments)
+                for future in futures_in(value):
+                    await future
+                value = replaced(value, resolved)
+                await host.finish_async()
+            outcome = self._succeeded(execution, value)
+        except BaseException as error:  # noqa: BLE001  likewise
+            outcome = self._failed(execution, error)
+        return msgspec.structs.replace(outcome, started_at=started, finished_at=time.time())
+
+    def _body_of(self, execution: Execution) -> Body:
+        if execution.child is not None:
+            return self._body_of_child(execution)
+        live = self._code.live(execution.run)
+        assert live.fn is not None  # every flow has its function
+        return Body(live.fn, self._harness.params_of(live, execution.run), executor_of(live))
+
+    def _body_of_child(self, execution: Execution) -> Body:
+        """A flow that was called in another one: its parameters are checked and filled as those of a run."""
+        found = self.calls.call_of(execution)
+        if found is None:
+            raise EngineError(f"the call of {execution.key!r} is not known in this process")
+        flow, args, kwargs = found
+        assert isinstance(flow, Flow)  # the runner of a flow's spec, and of no other, is `flow`
+        info = execution.run
+        given = bound_params(flow.fn, flow.name, args, kwargs)
+        values = complete_params(flow.graph, flow.fn, given, info.logical_date, info.partition)
+        return Body(flow.fn, with_defaults(flow.fn, values), flow.executor)
+
+    def _transaction(self, execution: Execution) -> str | None:
+        """The transaction in which a flow was called; one ends with its flow."""
+        task = self.scheduler.hosted(execution.run.run_id).run.tasks[execution.no]
+        return task.staged
+
+    def _succeeded(self, execution: Execution, value: Any) -> Outcome:
+        self._came_to(execution, value)
+        try:
+            name = f"{execution.run.run_id}/{execution.no}/{execution.token}/result"
+            return Outcome(outputs={"result": self._results.put(value, name)})
+        except TypeError:
+            return Outcome(unstored=True)
+
+    def _failed(self, execution: Execution, error: BaseException) -> Outcome:
+        self._came_to(execution, None, error)
+        return failure(error, None, execution.attempt)
+
+    def _came_to(self, execution: Execution, value: Any, error: BaseException | None = None) -> None:
+        if execution.child is not None:
+            self.calls.came_to(execution, value, error)
+        else:
+            self.ends.keep(execution.run.run_id, execution.no, execution.token, value, error)
+
+
+def executor_of(live: LiveGraph) -> str:
+    """Where what a flow submits runs."""
+    return live.graph.metadata.get("executor", "threads")
+
+
+def _finished(execution: Execution, outcome: Outcome, log: LogSpan) -> ExecutionFinished:
+    return ExecutionFinished(no=execution.no, token=execution.token, outcome=msgspec.structs.replace(outcome, log=log))
+
+
+def _set_threadsafe(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    try:
+        loop.call_soon_threadsafe(event.set)
+    except RuntimeError:  # the loop is closed: nobody waits on it
+        return
+
+
+def _cancellations() -> int:
+    """How often somebody has asked the current asyncio task to end."""
+    current = asyncio.current_task()
+    return current.cancelling() if current is not None else 0
