@@ -113,7 +113,6 @@ def test_retry(plait: Command, files: Path) -> None:
     assert "has no task 'nope'" in plait("runs", "retry", run_id, "--task", "nope", code=2).err
 
 
-@pytest.mark.xfail(reason="Session.resume does not take tasks yet", strict=True)
 def test_retry_of_one_task(plait: Command, files: Path) -> None:
     run_id = plait("run", files / "work.py", "doubles", "--json").json["run_id"]
     again = plait("runs", "retry", run_id, "--task", "double", "--json").json

@@ -38,36 +38,43 @@ from plait.model.graph import (
 )
 
 
-class ParamStandIn:
+class ParamStandIn(StandIn):
     """A parameter of the dag, while it is traced. It can be handed to tasks; its value is not known yet."""
+
+    __slots__ = ("_name",)
 
     def __init__(self, name: str):
         self._name = name
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        where, wrong = here()
-        raise DefinitionError(
-            f"parameter {self._name!r} is used by .{name}, but a dag is traced before it runs, so it has no value yet",
-            where=where,
-            wrong=wrong,
-            right="use it inside of a task, or make this a @flow",
-        )
-
-    def __bool__(self) -> bool:
-        self.__getattr__("value in a condition")
-        return False
+    def _what(self) -> str:
+        return f"parameter {self._name!r}"
 
     def __repr__(self) -> str:
         return f"<parameter {self._name!r}>"
 
 
-class ElementStandIn:
+class ElementStandIn(StandIn):
     """One element of a mapped group, while its function is traced."""
 
-    def __init__(self, scope: str, source: int):
-        self.binding = Element(scope=scope, source=source)
+    __slots__ = ("_binding", "_name")
+
+    def __init__(self, name: str, binding: Element):
+        self._name = name
+        self._binding = binding
+
+    def _what(self) -> str:
+        return f"the element {self._name!r}"
+
+    def __repr__(self) -> str:
+        return f"<element {self._name!r}>"
+
+
+def _name_of(param: ParamStandIn) -> str:
+    return param._name  # pyright: ignore[reportPrivateUsage]  # a user's name may not clash with ours
+
+
+def _binding_of(element: ElementStandIn) -> Element:
+    return element._binding  # pyright: ignore[reportPrivateUsage]  # likewise
 
 
 class Tracer:
@@ -107,27 +114,21 @@ class Tracer:
 
     def _add(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], how: str | None) -> Output:
         key = self._free_key(task.name)
-        bound = _bind(task.signature, task.name, args, kwargs)
+        bound = _arguments(task.signature, task.name, args, kwargs)
         live = LiveNode(task.fn, task)
         sources: list[MapSource] = []
         inputs: dict[str, Binding] = {}
         for name, value in bound.items():
-            mapped = how is not None and _is_mapped(value)
-            if mapped:
+            if how is not None and _is_mapped(value):
                 inputs[name] = Element(scope=key, source=len(sources))
                 sources.append(self.source_of(value, live, f"{name}[]"))
                 self._connect(key, value)
             else:
-                inputs[name] = self.bind(key, value.value if isinstance(value, Unmapped) else value, live, name)
-        if how is not None and not sources:
-            where, wrong = here()
-            raise DefinitionError(
-                f"{task.name!r} is mapped, but nothing that it is given is a list, a dict or an output",
-                where=where,
-                wrong=wrong,
-                right=f"{task.name}.map([1, 2, 3])",
-            )
-        mapping = MapSpec(sources=tuple(sources), how=how or "zip") if how is not None else None
+                inputs[name] = self.bind(key, _bare(value), live, name)
+        mapping = None
+        if how is not None:
+            _check_sources(task.name, bound.values(), sources, how)
+            mapping = MapSpec(sources=tuple(sources), how=how)
         self.nodes[key] = replace(task.spec, key=key, group=self._group, inputs=inputs, mapping=mapping)
         self.live[key] = live
         names = tuple(output.name for output in task.options_.outputs)
@@ -146,24 +147,31 @@ class Tracer:
 
     def bind(self, key: str, value: Any, live: LiveNode, path: str) -> Binding:
         """The binding of one argument, with its edges."""
-        match value:
-            case Output():
-                self._connect(key, value)
-                task, output = place_of_output(value)
-                return FromOutput(task=task, output=output)
-            case ParamStandIn():
-                return Param(name=value._name)  # pyright: ignore[reportPrivateUsage]  # stand-ins have no public attributes
-            case ElementStandIn():
-                return value.binding
-            case list() | tuple() | set() if _has_stand_in(value):
-                items = tuple(self.bind(key, item, live, f"{path}[{i}]") for i, item in enumerate(value))
-                return ListOf(items=items, kind=type(value).__name__)
-            case dict() if _has_stand_in(value):
-                return DictOf(
-                    items={str(name): self.bind(key, item, live, f"{path}[{name!r}]") for name, item in value.items()}
-                )
-            case _:
-                return _literal(value, live, path)
+        if isinstance(value, Output):
+            self._connect(key, value)
+            task, output = place_of_output(value)
+            return FromOutput(task=task, output=output)
+        if isinstance(value, ParamStandIn):
+            return Param(name=_name_of(value))
+        if isinstance(value, ElementStandIn):
+            return _binding_of(value)
+        if not _has_stand_in(value):
+            return _literal(value, live, path)
+        if isinstance(value, dict):
+            mapping = cast("dict[Any, Any]", value)
+            _check_keys(mapping)
+            return DictOf(items={k: self.bind(key, item, live, f"{path}[{k!r}]") for k, item in mapping.items()})
+        kind = type(value).__name__
+        if kind not in ("list", "tuple", "set"):
+            where, wrong = here()
+            raise DefinitionError(
+                f"an output lies in a {kind}, where plait does not find it",
+                where=where,
+                wrong=wrong,
+                right="hand outputs over one by one, or in a list, tuple, set or dict",
+            )
+        items = cast("Iterable[Any]", value)
+        return ListOf(items=tuple(self.bind(key, item, live, f"{path}[{i}]") for i, item in enumerate(items)), kind=kind)
 
     def _connect(self, key: str, value: Any) -> None:
         if isinstance(value, Output):
@@ -178,16 +186,49 @@ class Tracer:
             self.measured.add((task, output))
             return OverOutput(task=task, output=output)
         if isinstance(value, ParamStandIn):
-            return OverParam(name=value._name)  # pyright: ignore[reportPrivateUsage]  # likewise
-        live.literals[path] = value
+            return OverParam(name=_name_of(value))
+        if _has_stand_in(value):
+            where, wrong = here()
+            raise DefinitionError(
+                "a list that holds outputs is mapped over, and its elements are not known before the run",
+                where=where,
+                wrong=wrong,
+                right="let a task return the list, and map over that: load.map(collect([a, b]))",
+            )
         if isinstance(value, dict):
-            return OverLiteral(length=len(value), keys=tuple(map(str, value)))
+            named = {str(name): item for name, item in cast("dict[Any, Any]", value).items()}
+            live.literals[path] = named
+            return OverLiteral(length=len(named), keys=tuple(named))
+        live.literals[path] = value
         return OverLiteral(length=len(value))
 
     def order(self, upstream: Output, downstream: Output) -> None:
         """`upstream >> downstream`."""
         up, down = place_of_output(upstream)[0], place_of_output(downstream)[0]
         self.edges.setdefault((up, down, None), Edge(upstream=up, downstream=down))
+        self._closing = self._closing or self._closes(up, down)
+
+    def _closes(self, up: str, down: str) -> tuple[str, str] | None:
+        """Where an order closes a circle: what waits for `up` may not be above it. Only order can: data flows from what
+        has been called before."""
+        position = {key: number for number, key in enumerate((up, down))}
+        if up == down:
+            return here()
+        if self._position(up) < self._position(down) or not position:
+            return None
+        above = {up}
+        todo = [up]
+        incoming: dict[str, list[str]] = {}
+        for edge in self.edges.values():
+            incoming.setdefault(edge.downstream, []).append(edge.upstream)
+        while todo:
+            for key in incoming.get(todo.pop(), ()):
+                if key == down:
+                    return here()
+                if key not in above:
+                    above.add(key)
+                    todo.append(key)
+        return None
 
     # --- groups -------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from plait.authoring.definitions import Definitions, Workflow
@@ -171,29 +171,32 @@ class Session:
             self.forget(request.run_id)
             raise
 
-    def resume(self, run_id: RunId, definitions: Definitions) -> None:
-        """Go on with a crashed run; run the failures (and what is below them) of a failed one again."""
+    def resume(self, run_id: RunId, definitions: Definitions, *, tasks: Sequence[str] = ()) -> None:
+        """Go on with a crashed run; run the failures (and what is below them) of a failed one again. With `tasks` (keys):
+        run these and what is below them again, whatever they came to."""
         row = self.store.get_run(run_id)
         if row is None:
             raise UsageError(f"there is no run {run_id}")
-        if row.state == RunState.SUCCESS.value:
+        if row.state == RunState.SUCCESS.value and not tasks:
             raise UsageError(f"run {run_id} has succeeded, there is nothing to resume", right="start a new run")
         if "assets" in row.extra:
             live = definitions.asset_job(row.extra["assets"], row.workflow)
         else:
             live = definitions.workflow(row.workflow).live
-        self._take_over(run_id, live)
+        self._take_over(run_id, live, tasks)
 
     def go_on(self, run_id: RunId, workflow: Workflow) -> None:
         """Take over the run of a dag that a flow has called."""
         self._take_over(run_id, workflow.live)
 
-    def _take_over(self, run_id: RunId, live: LiveGraph) -> None:
+    def _take_over(self, run_id: RunId, live: LiveGraph, tasks: Sequence[str] = ()) -> None:
         self.code.register(live)
         self._mailboxes[run_id] = queue.SimpleQueue()
         self.scheduler.set_limits([limit.row() for limit in declared.values()])
         row = self.scheduler.resume(run_id, graph=live.graph)
-        if row.state in (RunState.FAILED.value, RunState.CANCELLED.value):
+        if tasks:
+            self.scheduler.post(run_id, ClearRequested(tasks=tuple(tasks)))
+        elif row.state in (RunState.FAILED.value, RunState.CANCELLED.value):
             self.scheduler.post(run_id, ClearRequested(only_failed=True))
         self.scheduler.pump()
 

@@ -47,10 +47,7 @@ def retry(run_id: str, task: str | None, executor: str | None, workers: int | No
     definitions = load(row.target)
 
     def begin(session: Session) -> RunId:
-        if task is None:
-            session.resume(row.run_id, definitions)
-        else:
-            session.resume(row.run_id, definitions, tasks=(task,))  # pyright: ignore[reportCallIssue]  # to come
+        session.resume(row.run_id, definitions, tasks=(task,) if task is not None else ())
         return row.run_id
 
     title = f"retry of {row.workflow}"
