@@ -191,6 +191,10 @@ class RunStore(Protocol):
         """The latest materializations, of these assets or of all."""
         ...
 
+    def asset(self, key: str, partition: str) -> AssetRow | None:
+        """The latest materialization of one asset's partition (empty text for an asset without partitions)."""
+        ...
+
     # owners and leases
     def renew(self, owner: OwnerRow) -> bool:
         """Register a process, or prolong its lease. False when the owner was swept in the meantime: it must stop."""

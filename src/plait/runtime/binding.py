@@ -9,6 +9,7 @@ from plait.model.graph import (
     Binding,
     DictOf,
     Element,
+    FromAsset,
     FromOutput,
     ListOf,
     OverLiteral,
@@ -24,7 +25,7 @@ from plait.runtime.hosted import Hosted
 
 
 def upstream_of(hosted: Hosted, task: TaskRun) -> dict[str, Upstream]:
-    """All stored values behind a task run's bindings, by `task/output` and `@scope/source`."""
+    """All stored values behind a task run's bindings, by `task/output`, `@scope/source` and `#asset`."""
     found: dict[str, Upstream] = {}
     for binding in _leaves(task.node.spec.inputs.values()):
         if isinstance(binding, FromOutput):
@@ -35,6 +36,8 @@ def upstream_of(hosted: Hosted, task: TaskRun) -> dict[str, Upstream]:
             name = f"@{binding.scope}/{binding.source}"
             if name not in found:
                 found[name] = _element(hosted, task, binding)
+        elif isinstance(binding, FromAsset):
+            found[f"#{binding.key}"] = Upstream(one=hosted.asset_value(binding.key))
     return found
 
 

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 from plait.engine.run import Run
-from plait.model.graph import Graph
+from plait.model.graph import RESULT, Graph
 from plait.model.ids import RunId, TaskNo
 from plait.model.outcome import Stored
 from plait.model.rows import RunRow
@@ -59,6 +59,7 @@ class Hosted:
     def __init__(self, run: Run, row: RunRow, store: RunStore, seq: int = 0):
         self.run = run
         self.row = row
+        self._store = store
         self.seq = seq
         self.outputs = OutputCache(run.run_id, store)
         self.ended = threading.Event()
@@ -76,6 +77,13 @@ class Hosted:
             tags=row.tags,
             extra=row.extra,
         )
+
+    def asset_value(self, key: str) -> Stored | None:
+        """An asset's value as it was last materialized: for this run's partition, or of an asset that has none."""
+        row = self._store.asset(key, self.row.partition or "") or self._store.asset(key, "")
+        if row is None:
+            return None
+        return self._store.outputs(row.run_id, [row.no]).get(row.no, {}).get(RESULT)
 
     @property
     def graph(self) -> Graph:

@@ -277,6 +277,12 @@ class MemoryStore:
         with self._reading():
             return [copy.copy(row) for place, row in sorted(self._assets.items()) if not keys or place[0] in keys]
 
+    def asset(self, key: str, partition: str) -> AssetRow | None:
+        """The latest materialization of one asset's partition."""
+        with self._reading():
+            row = self._assets.get((key, partition))
+            return copy.copy(row) if row is not None else None
+
     # --- owners and leases --------------------------------------------------------------------------------------------
 
     def renew(self, owner: OwnerRow) -> bool:

@@ -204,6 +204,9 @@ SOME_ASSETS = (
 )
 """Those of some assets."""
 
+ASSET = "SELECT key, partition, run_id, no, at, data_version, metadata FROM assets WHERE key = ? AND partition = ?"
+"""That of one asset's partition."""
+
 # --- owners ----------------------------------------------------------------------------------------------------------
 
 RENEW = "UPDATE owners SET host = ?, pid = ?, started = ?, lease_until = ? WHERE owner = ? AND swept_at IS NULL"

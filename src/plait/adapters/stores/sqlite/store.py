@@ -329,6 +329,11 @@ class SqliteStore:
         found = self._all(queries.SOME_ASSETS, _list(keys)) if keys else self._all(queries.ASSETS)
         return [encoding.asset_of(columns) for columns in found]
 
+    def asset(self, key: str, partition: str) -> AssetRow | None:
+        """The latest materialization of one asset's partition."""
+        found = self._all(queries.ASSET, key, partition)
+        return encoding.asset_of(found[0]) if found else None
+
     # --- owners and leases --------------------------------------------------------------------------------------------
 
     def renew(self, owner: OwnerRow) -> bool:

@@ -1,0 +1,130 @@
+"""The stores that the suite runs on, and makers of rows.
+
+A new store joins with an entry in `KINDS`: a function from an empty folder to an opener, which gives another store
+object on the same data each time (as other processes would have).
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plait.adapters.stores.open import open_store
+from plait.model.ids import RunId, TaskNo
+from plait.model.rows import EventRow, OwnerRow, RunRow, SlotRow, TaskRow
+from plait.ports import RunBatch, RunStore
+
+Hook = Callable[[str], None]
+Opener = Callable[..., RunStore]
+
+
+def _memory(folder: Path) -> Opener:
+    held: list[RunStore] = []
+
+    def again(on_commit: Hook | None = None) -> RunStore:
+        if not held or on_commit is not None:
+            held.append(open_store("memory://", migrate=False, on_commit=on_commit))
+        return held[-1]
+
+    return again
+
+
+def _sqlite(folder: Path) -> Opener:
+    url = f"sqlite:///{folder / 'plait.db'}?synchronous=NORMAL"
+    return lambda on_commit=None: open_store(url, migrate=False, on_commit=on_commit)
+
+
+def _postgres(folder: Path) -> Opener:
+    url = os.environ["PLAIT_TEST_POSTGRES"]  # an empty database, wiped for each test
+    return lambda on_commit=None: open_store(url, migrate=False, on_commit=on_commit)
+
+
+KINDS: dict[str, Callable[[Path], Opener]] = {"memory": _memory, "sqlite": _sqlite}
+if "PLAIT_TEST_POSTGRES" in os.environ:
+    KINDS["postgres"] = _postgres
+
+
+class Place:
+    """One database, of one kind, that several store objects are on."""
+
+    def __init__(self, kind: str, folder: Path):
+        self.kind = kind
+        self._opener = KINDS[kind](folder)
+        self._opened: list[RunStore] = []
+
+    def open(self, on_commit: Hook | None = None) -> RunStore:
+        """A store object. Those on one place see the same data."""
+        self._opened.append(self._opener(on_commit))
+        return self._opened[-1]
+
+    def close(self) -> None:
+        for store in self._opened:
+            with contextlib.suppress(Exception):
+                store.close()
+
+
+@contextlib.contextmanager
+def place_of(kind: str, folder: Path) -> Iterator[Place]:
+    """A place that is closed at the end."""
+    place = Place(kind, folder)
+    try:
+        yield place
+    finally:
+        place.close()
+
+
+def parameters() -> list[Any]:
+    """The kinds as pytest takes them."""
+    return [pytest.param(kind, marks=pytest.mark.postgres if kind == "postgres" else ()) for kind in KINDS]
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def run_row(run_id: str = "r1", **values: Any) -> RunRow:
+    """A running run of workflow `w`."""
+    given = {"workflow": "w", "kind": "dag", "graph_hash": "h", "state": "running", "created_at": 1.0, **values}
+    return RunRow(run_id=RunId(run_id), **given)
+
+
+def task_row(no: int = 0, **values: Any) -> TaskRow:
+    """A running task run."""
+    given = {"key": f"t{no}", "path": (), "generation": 0, "state": "running", "attempt": 1, "token": no + 1, **values}
+    return TaskRow(no=TaskNo(no), **given)
+
+
+def event_rows(first: int, last: int) -> list[EventRow]:
+    """Events of these numbers."""
+    return [EventRow(seq=seq, at=seq + 0.5, data=b"event %d" % seq) for seq in range(first, last + 1)]
+
+
+def owner_row(owner: str = "me", **values: Any) -> OwnerRow:
+    """An owner whose lease holds until 100."""
+    return OwnerRow(**{"owner": owner, "host": "h", "pid": 1, "started": 1.0, "lease_until": 100.0, **values})
+
+
+def slot_row(key: str = "l", run_id: str = "r1", no: int = 0, slots: int = 1) -> SlotRow:
+    """One slot of limit `l`."""
+    return SlotRow(key=key, run_id=RunId(run_id), no=no, slots=slots)
+
+
+def create(store: RunStore, *rows: RunRow) -> None:
+    """Make runs."""
+    with store.transaction() as tx:
+        for row in rows:
+            tx.create_run(row)
+
+
+def write(store: RunStore, run_id: str = "r1", epoch: int = 1, **values: Any) -> None:
+    """Write a batch in a transaction of its own."""
+    with store.transaction() as tx:
+        tx.write(RunBatch(run_id=RunId(run_id), epoch=epoch, **values))
+
+
+def acquire(store: RunStore, *rows: SlotRow) -> bool:
+    """Take slots in a transaction of its own."""
+    with store.transaction() as tx:
+        return tx.acquire(rows)
