@@ -130,7 +130,7 @@ def asset(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
             code_version=own.get("code_version"),
         )
         tags = tuple(rest.pop("tags", ()))
-        settings = lowered(rest, function)
+        settings = lowered(rest, "@asset", (*_OWN, "tags"))
         settings["outputs"] = (OutputSpec(asset=key),)
         task = Task(function, TaskOptions(name=key, **settings))
         task.spec = _with_tags(task.spec, tags)

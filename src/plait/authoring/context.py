@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -89,7 +89,7 @@ def current_context() -> Context | None:
 
 
 @contextmanager
-def in_context(value: Context) -> Iterator[None]:
+def in_context(value: Context) -> Generator[None]:
     """Be in a context for a while."""
     before = _current.set(value)
     try:

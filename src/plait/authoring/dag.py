@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
@@ -15,17 +15,19 @@ from plait.authoring.live import LiveGraph, LiveNode
 from plait.authoring.params import params_of
 from plait.authoring.retry import Seconds, seconds
 from plait.authoring.schedules import Schedule, schedule_of
-from plait.authoring.scope import current_engine, current_scope, in_scope
+from plait.authoring.scope import current_engine, current_scope, in_scope, scope_for
 from plait.authoring.task import Hook, lower_hooks
 from plait.authoring.tracing import ParamStandIn, Tracer, current_tracer
-from plait.authoring.where import code_of, place_of
+from plait.authoring.where import code_of, head_of, here, place_of
 from plait.engine.plan import Plan
 from plait.model.errors import DefinitionError
-from plait.model.graph import Graph, HookSpec, ListOf, TaskSpec
-from plait.model.policies import Collision, OutcomeRule, RunPolicy
+from plait.model.graph import Graph, HookSpec, TaskSpec, TriggerSpec
+from plait.model.graph import ParamSpec as RunParam
+from plait.model.policies import Collision, OutcomeRule, RunPolicy, TriggerRule
 
 P = ParamSpec("P")
 R = TypeVar("R")
+WORKFLOW_HOOKS = ("on_success", "on_failure")
 
 
 @dataclass(frozen=True)
@@ -65,23 +67,57 @@ class WorkflowOptions:
         )
 
 
-def workflow_options(
-    given: dict[str, Any], fn: Callable[..., Any], decorator: str, allowed: Sequence[str]
-) -> WorkflowOptions:
-    """Keywords as users write them. Unknown ones are told with the ones that exist."""
+def lower_workflow(given: dict[str, Any], decorator: str, allowed: Collection[str]) -> dict[str, Any]:
+    """Keywords as users write them, as `WorkflowOptions` has them. Unknown ones are told with the ones that exist."""
     given = dict(given)
-    hooks = lower_hooks(given)
+    hooks = lower_hooks(given, WORKFLOW_HOOKS)
     for keyword in given:
         if keyword not in allowed:
+            where, wrong = here()
             raise DefinitionError(
                 f"{decorator} has no option {keyword!r}",
-                where=place_of(fn),
-                wrong=f"{decorator}({keyword}=...)",
-                right=f"one of: {', '.join(sorted(allowed))}",
+                where=where,
+                wrong=wrong,
+                right=f"one of: {', '.join(sorted((*allowed, *WORKFLOW_HOOKS)))}",
             )
-    given["schedule"] = schedule_of(given.get("schedule"))
-    given["tags"] = tuple(given.get("tags", ()))
-    return WorkflowOptions(hooks=hooks, **given)
+    if hooks:
+        given["hooks"] = hooks
+    if "schedule" in given:
+        given["schedule"] = schedule_of(given["schedule"])
+    if "tags" in given:
+        given["tags"] = tuple(given["tags"])
+    return given
+
+
+def check_function(fn: Callable[..., Any], decorator: str) -> None:
+    """Raise DefinitionError for what cannot be the body of a workflow."""
+    if not callable(fn):
+        where, wrong = here()
+        raise DefinitionError(
+            f"{decorator} makes a function a workflow, not {fn!r}",
+            where=where,
+            wrong=wrong,
+            right=f"{decorator}\ndef pipeline(): ...",
+        )
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise DefinitionError(
+            f"{fn.__name__!r} is a generator, whose body would not run when it is called",
+            where=place_of(fn),
+            wrong=f"{decorator}\n{head_of(fn)}: yield ...",
+            right="return a list",
+        )
+
+
+def check_scheduled(fn: Callable[..., Any], name: str, params: Sequence[RunParam]) -> None:
+    """Raise DefinitionError when a scheduled run would lack a parameter."""
+    for param in params:
+        if not param.has_default and param.source is None:
+            raise DefinitionError(
+                f"{name!r} has a schedule, but nothing binds its parameter {param.name!r}",
+                where=place_of(fn),
+                wrong=head_of(fn),
+                right=f"def {fn.__name__}({param.name}=logical_date())      # or another default",
+            )
 
 
 DAG_OPTIONS = tuple(name for name in WorkflowOptions.__dataclass_fields__ if name != "hooks")
@@ -102,6 +138,10 @@ class Dag(Generic[P, R]):
         self._live: LiveGraph | None = None
         functools.update_wrapper(self, fn, updated=())
 
+    def options(self, **changes: Any) -> Dag[P, R]:
+        """The same dag with some options changed: `daily.options(name="daily_eu", schedule=None)`."""
+        return Dag(self.fn, replace(self.options_, **lower_workflow(changes, "@dag", DAG_OPTIONS)))
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         scope = current_scope()
         if scope is not None:
@@ -110,14 +150,7 @@ class Dag(Generic[P, R]):
 
     def submit(self, *args: Any, **kwargs: Any) -> Any:
         """In a flow: start a run of this dag in the background, and return its future."""
-        scope = current_scope()
-        if scope is None:
-            raise DefinitionError(
-                f"{self.name}.submit() is called outside of a run",
-                where=self.place,
-                right=f"call it in a function with @flow; or call {self.name}(...) to run it at once",
-            )
-        return scope.submit(self, args, kwargs)
+        return scope_for(f"{self.name}.submit()", f"{self.name}(...) to run it at once").submit(self, args, kwargs)
 
     @property
     def live(self) -> LiveGraph:
@@ -134,42 +167,35 @@ class Dag(Generic[P, R]):
     def _trace(self) -> LiveGraph:
         params = params_of(self.fn)
         if self.options_.schedule is not None:
-            for param in params:
-                if not param.has_default and param.source is None:
-                    raise DefinitionError(
-                        f"{self.name!r} has a schedule, but nothing binds its parameter {param.name!r}",
-                        where=self.place,
-                        wrong=f"def {self.name}({param.name})",
-                        right=f"def {self.name}({param.name}=logical_date())   # or another default",
-                    )
+            check_scheduled(self.fn, self.name, params)
         tracer = Tracer(self.name)
+        function: Callable[..., Any] = self.fn
         with in_scope(tracer):
-            returned = self.fn(**{param.name: ParamStandIn(param.name) for param in params})  # type: ignore[call-arg]  # by name, of the signature
-        result = _result(tracer, returned)
+            returned = function(**{param.name: ParamStandIn(param.name) for param in params})
+        if not tracer.nodes:
+            raise DefinitionError(
+                f"the dag {self.name!r} has no tasks",
+                where=self.place,
+                wrong=f"@dag\n{head_of(self.fn)}: ...",
+                right="call at least one @task in it",
+            )
         graph = Graph(
             name=self.name,
             kind="dag",
+            result=_result(tracer, returned),
             nodes=tracer.specs(),
             edges=tuple(tracer.edges.values()),
             groups=tuple(tracer.groups.values()),
             params=params,
             outcome=OutcomeRule.LEAVES,
-            result=result,
             policy=self.options_.policy(self.place),
-            triggers=_triggers(self.options_),
+            triggers=triggers_of(self.options_),
             code=code_of(self.fn),
             doc=self.fn.__doc__ or "",
             tags=self.options_.tags,
-            hooks=tuple(HookSpec(on=on, code=code_of(hook)) for on, hook in self.options_.hooks),
+            hooks=hook_specs(self.options_),
         )
-        if not graph.nodes:
-            raise DefinitionError(
-                f"the dag {self.name!r} has no tasks",
-                where=self.place,
-                wrong=f"def {self.name}(...): ...",
-                right="call at least one @task in it",
-            )
-        _check(graph, self.place)
+        _check(graph, self.place, tracer)
         return LiveGraph(graph=graph, nodes=tracer.live, fn=self.fn, hooks=hooks_by_name(self.options_))
 
     def __repr__(self) -> str:
@@ -181,20 +207,27 @@ def hooks_by_name(options: WorkflowOptions) -> dict[str, Callable[..., Any]]:
     return {code_of(hook).name: hook for _, hook in options.hooks}
 
 
-def _triggers(options: WorkflowOptions) -> Any:
+def hook_specs(options: WorkflowOptions) -> tuple[HookSpec, ...]:
+    """A workflow's hooks as the graph has them."""
+    return tuple(HookSpec(on=on, code=code_of(hook)) for on, hook in options.hooks)
+
+
+def triggers_of(options: WorkflowOptions) -> tuple[TriggerSpec, ...]:
+    """A workflow's schedule as the graph has it."""
     return (options.schedule.trigger(catchup=options.catchup),) if options.schedule is not None else ()
 
 
-def _check(graph: Graph, place: str) -> None:
-    """Compile the graph once, so that what is wrong with it is told with the place of the dag."""
+def _check(graph: Graph, place: str, tracer: Tracer) -> None:
+    """Compile the graph once, so that what is wrong with it is told with its place."""
     try:
         Plan(graph)
     except DefinitionError as error:
-        raise DefinitionError(error.what, where=error.where or place, wrong=error.wrong, right=error.right) from None
+        where, wrong = tracer.closing_order() or (place, error.wrong)
+        raise DefinitionError(error.what, where=where, wrong=wrong, right=error.right) from None
 
 
 def _result(tracer: Tracer, returned: Any) -> tuple[str, str] | None:
-    """The output that is the workflow's value; several are collected by a node of their own."""
+    """The output that is the workflow's value; anything but one output is collected by a node of its own."""
     if isinstance(returned, Output):
         return place_of_output(returned)
     if returned is None:
@@ -203,10 +236,15 @@ def _result(tracer: Tracer, returned: Any) -> tuple[str, str] | None:
     key = "result"
     while key in tracer.nodes:
         key += "_"
-    binding = tracer.bind(key, returned, live, "value")
-    if not isinstance(binding, ListOf) and not any(edge.downstream == key for edge in tracer.edges.values()):
-        return None
-    tracer.nodes[key] = TaskSpec(key=key, inputs={"value": binding}, code=code_of(_collect), counts=False)
+    # It takes what there is, and as a teardown that does not count it leaves the run's outcome to the other leaves.
+    tracer.nodes[key] = TaskSpec(
+        key=key,
+        inputs={"value": tracer.bind(key, returned, live, "value")},
+        code=code_of(_collect),
+        trigger_rule=TriggerRule.ALL_DONE,
+        teardown=True,
+        counts=False,
+    )
     tracer.live[key] = live
     return key, "result"
 
@@ -301,6 +339,15 @@ def dag(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """
 
     def make(function: Callable[..., Any]) -> Dag[..., Any]:
-        return Dag(function, workflow_options(options, function, "@dag", DAG_OPTIONS))
+        lowered = lower_workflow(options, "@dag", DAG_OPTIONS)
+        check_function(function, "@dag")
+        if inspect.iscoroutinefunction(function):
+            raise DefinitionError(
+                f"the dag {function.__name__!r} is async, but it is only traced, and awaits nothing",
+                where=place_of(function),
+                wrong=f"@dag\n{head_of(function)}: ...",
+                right=f"def {function.__name__}(...)      # its tasks may be async; or make it a @flow",
+            )
+        return Dag(function, WorkflowOptions(**lowered))
 
     return make if fn is None else make(fn)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from plait.authoring.asset import Asset, Check, asset_graph
 from plait.authoring.dag import Dag
@@ -14,6 +14,7 @@ from plait.authoring.limits import Limit
 from plait.authoring.live import LiveGraph
 from plait.authoring.selection import select
 from plait.authoring.task import Task
+from plait.authoring.where import head_of
 from plait.model.errors import DefinitionError, ParameterError, UsageError
 
 Workflow = Dag[..., Any] | Flow[..., Any]
@@ -39,36 +40,50 @@ class Definitions:
 
     def add(self, value: Any, file: str) -> None:
         """Add one definition; anything else is passed over. Raises DefinitionError when its name is taken."""
-        if isinstance(value, (Dag, Flow)):
-            self._add_workflow(value, file)
-        elif isinstance(value, Asset):
-            known = self.assets.get(value.key)
-            if known is not None and known is not value and known.place != value.place:
-                raise DefinitionError(
-                    f"two assets have the key {value.key!r}",
-                    where=value.place,
-                    right=f'give one of them a key of its own: @asset(key="...")   # the other is at {known.place}',
-                )
-            self.assets[value.key] = value
-            self.files.setdefault(f"asset:{value.key}", file)
-        elif isinstance(value, Check):
-            if all(check.place != value.place for check in self.checks):
-                self.checks.append(value)
-        elif isinstance(value, Limit):
-            self.limits[value.key] = value
-        elif isinstance(value, Task):
-            self.tasks.setdefault(value.name, value)
-        elif isinstance(value, (list, tuple)) and value and all(isinstance(item, Asset) for item in value):
-            for item in value:
-                self.add(item, file)
+        match value:
+            case Dag() | Flow():
+                self._add_workflow(cast("Workflow", value), file)
+            case Asset():
+                self._add_asset(cast("Asset[..., Any]", value), file)
+            case Check():
+                self._add_check(cast("Check[..., Any]", value))
+            case Limit():
+                self.limits[value.key] = value
+            case Task():
+                self.tasks.setdefault(value.name, cast("Task[..., Any]", value))
+            case list() | tuple():
+                items = cast("Sequence[Any]", value)
+                if items and all(isinstance(item, (Asset, Check)) for item in items):
+                    for item in items:
+                        self.add(item, file)
+            case _:
+                pass
+
+    def _add_asset(self, made: Asset[..., Any], file: str) -> None:
+        known = self.assets.get(made.key)
+        if known is not None and known is not made and known.place != made.place:
+            raise DefinitionError(
+                f"two assets have the key {made.key!r}; the other is at {known.place}",
+                where=made.place,
+                wrong=f"@asset\n{head_of(made.fn)}: ...",
+                right=f'@asset(key="another_{made.key}")\n{head_of(made.fn)}: ...',
+            )
+        self.assets[made.key] = made
+        self.files.setdefault(f"asset:{made.key}", file)
+
+    def _add_check(self, made: Check[..., Any]) -> None:
+        known = {(check.place, check.asset, check.name) for check in self.checks}
+        if (made.place, made.asset, made.name) not in known:
+            self.checks.append(made)
 
     def _add_workflow(self, value: Workflow, file: str) -> None:
         known = self.workflows.get(value.name)
         if known is not None and known is not value and known.place != value.place:
             raise DefinitionError(
-                f"two workflows have the name {value.name!r}",
+                f"two workflows have the name {value.name!r}; the other is at {known.place}",
                 where=value.place,
-                right=f'give one of them another: @{value.kind}(name="...")   # the other is at {known.place}',
+                wrong=f"@{value.kind}\n{head_of(value.fn)}: ...",
+                right=f'@{value.kind}(name="another_{value.name}")\n{head_of(value.fn)}: ...',
             )
         self.workflows[value.name] = value
         self.files.setdefault(value.name, file)

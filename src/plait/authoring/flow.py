@@ -5,32 +5,48 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
-from plait.authoring.dag import DAG_OPTIONS, WorkflowOptions, hooks_by_name, workflow_options
+import msgspec
+
+from plait.authoring.dag import (
+    DAG_OPTIONS,
+    WorkflowOptions,
+    check_function,
+    check_scheduled,
+    hook_specs,
+    hooks_by_name,
+    lower_workflow,
+    triggers_of,
+)
 from plait.authoring.futures import Future
 from plait.authoring.live import LiveGraph, LiveNode
 from plait.authoring.params import params_of
-from plait.authoring.retry import NO_RETRY, Retry, Seconds
+from plait.authoring.retry import NO_RETRY, Retry, Seconds, retry_of
 from plait.authoring.schedules import Schedule
-from plait.authoring.scope import current_engine, current_scope
-from plait.authoring.task import Hook
+from plait.authoring.scope import current_engine, current_scope, scope_for
+from plait.authoring.task import Hook, check_executor
 from plait.authoring.where import code_of, place_of
-from plait.model.errors import DefinitionError
-from plait.model.graph import Graph, HookSpec, Param, TaskSpec
+from plait.model.graph import Graph, Param, TaskSpec
 from plait.model.policies import LimitUse, OutcomeRule
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-FLOW_OPTIONS = (
-    *(name for name in DAG_OPTIONS if name not in ("max_active_tasks", "fail_fast")),
-    "retries",
-    "executor",
-    "pool",
-)
+
+@dataclass(frozen=True)
+class BodyOptions:
+    """What `@flow` takes beyond the options of a dag; see `flow`."""
+
+    retries: Retry = NO_RETRY
+    executor: str = "threads"
+    pool: str | None = None
+
+
+_OWN = tuple(BodyOptions.__dataclass_fields__)
+_COMMON = tuple(name for name in DAG_OPTIONS if name not in ("max_active_tasks", "fail_fast"))
 
 
 class Flow(Generic[P, R]):
@@ -39,19 +55,11 @@ class Flow(Generic[P, R]):
 
     kind = "flow"
 
-    def __init__(
-        self,
-        fn: Callable[P, R],
-        options: WorkflowOptions,
-        retries: Retry = NO_RETRY,
-        executor: str = "threads",
-        pool: str | None = None,
-    ):
+    def __init__(self, fn: Callable[P, R], options: WorkflowOptions, own: BodyOptions):
         self.fn = fn
         self.options_ = options
-        self.retries = retries
-        self.executor = executor
-        self.pool = pool
+        self.own = own
+        self.executor = own.executor
         self.name = options.name or fn.__name__
         self.place = place_of(fn)
         self.is_async = inspect.iscoroutinefunction(fn)
@@ -67,33 +75,19 @@ class Flow(Generic[P, R]):
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[R]:
         """In another flow: start this one in the background and return its future."""
-        scope = current_scope()
-        if scope is None:
-            raise DefinitionError(
-                f"{self.name}.submit() is called outside of a run",
-                where=self.place,
-                right=f"call it in a function with @flow; or call {self.name}(...) to run it at once",
-            )
+        scope = scope_for(f"{self.name}.submit()", f"{self.name}(...) to run it at once")
         return cast("Future[R]", scope.submit(self, args, kwargs))
 
     def options(self, **changes: Any) -> Flow[P, R]:
-        """The same flow with some options changed."""
-        fields = {k: v for k, v in changes.items() if k in WorkflowOptions.__dataclass_fields__}
-        retries = changes.get("retries", self.retries)
-        return Flow(
-            self.fn,
-            replace(self.options_, **fields),
-            Retry(retries) if isinstance(retries, int) else retries,
-            changes.get("executor", self.executor),
-            changes.get("pool", self.pool),
-        )
-
-    with_options = options
+        """The same flow with some options changed: `reload.options(retries=2)`."""
+        common, own = _lowered(changes)
+        return Flow(self.fn, replace(self.options_, **common), replace(self.own, **own))
 
     @property
     def spec(self) -> TaskSpec:
-        """The body's node."""
-        return self.live.graph.nodes[0]
+        """The body's node, as a child of another flow: there the flow's timeout is the child's."""
+        graph = self.live.graph
+        return msgspec.structs.replace(graph.nodes[0], timeout=graph.policy.timeout)
 
     @property
     def live(self) -> LiveGraph:
@@ -110,25 +104,17 @@ class Flow(Generic[P, R]):
     def _make(self) -> LiveGraph:
         params = params_of(self.fn)
         if self.options_.schedule is not None:
-            for param in params:
-                if not param.has_default and param.source is None:
-                    raise DefinitionError(
-                        f"{self.name!r} has a schedule, but nothing binds its parameter {param.name!r}",
-                        where=self.place,
-                        wrong=f"def {self.name}({param.name})",
-                        right=f"def {self.name}({param.name}=logical_date())   # or another default",
-                    )
+            check_scheduled(self.fn, self.name, params)
+        policy = self.options_.policy(self.place)
         body = TaskSpec(
             key=self.name,
             runner="flow",
             code=code_of(self.fn),
             inputs={param.name: Param(name=param.name) for param in params},
-            retry=self.retries.policy(),
-            timeout=None,
+            retry=self.own.retries.policy(),
             executor="host",
-            limits=(LimitUse(key=f"pool:{self.pool}"),) if self.pool is not None else (),
+            limits=(LimitUse(key=f"pool:{self.own.pool}"),) if self.own.pool is not None else (),
         )
-        policy = self.options_.policy(self.place)
         graph = Graph(
             name=self.name,
             kind="flow",
@@ -137,11 +123,11 @@ class Flow(Generic[P, R]):
             outcome=OutcomeRule.BODY,
             result=(self.name, "result"),
             policy=policy,
-            triggers=(self.options_.schedule.trigger(catchup=self.options_.catchup),) if self.options_.schedule else (),
+            triggers=triggers_of(self.options_),
             code=code_of(self.fn),
             doc=self.fn.__doc__ or "",
             tags=self.options_.tags,
-            hooks=tuple(HookSpec(on=on, code=code_of(hook)) for on, hook in self.options_.hooks),
+            hooks=hook_specs(self.options_),
             metadata={"executor": self.executor},
         )
         return LiveGraph(
@@ -184,19 +170,19 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """
 
     def make(function: Callable[..., Any]) -> Flow[..., Any]:
-        common = {k: v for k, v in options.items() if k not in ("retries", "executor", "pool")}
-        workflow = workflow_options(common, function, "@flow", FLOW_OPTIONS)
-        retries = options.get("retries", NO_RETRY)
-        executor = options.get("executor", "threads")
-        if executor not in ("threads", "processes", "inline"):
-            raise DefinitionError(
-                f"there is no executor {executor!r}",
-                where=place_of(function),
-                wrong=f"executor={executor!r}",
-                right='executor="threads", "processes" or "inline"',
-            )
-        return Flow(
-            function, workflow, Retry(retries) if isinstance(retries, int) else retries, executor, options.get("pool")
-        )
+        common, own = _lowered(options)
+        check_function(function, "@flow")
+        return Flow(function, WorkflowOptions(**common), BodyOptions(**own))
 
     return make if fn is None else make(fn)
+
+
+def _lowered(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keywords as users write them: those that every workflow has, and those of a flow's body."""
+    lowered = lower_workflow(given, "@flow", (*_COMMON, *_OWN))
+    own = {name: lowered.pop(name) for name in _OWN if name in lowered}
+    if "retries" in own:
+        own["retries"] = retry_of(own["retries"])
+    if "executor" in own:
+        check_executor(own["executor"])
+    return lowered, own

@@ -123,7 +123,7 @@ class StandIn:
     def __len__(self) -> NoReturn:  # noqa: PLE0303  likewise
         self._unknown("by len()")
 
-    def __str__(self) -> str:
+    def __str__(self) -> str:  # noqa: PLE0307  likewise
         self._unknown("as text")
 
     def __format__(self, spec: str) -> str:
@@ -236,4 +236,3 @@ class OrderRecorder(Protocol):
 def place_of_output(output: Output) -> tuple[str, str]:
     """The task and the name of an output."""
     return output._task, output._output  # pyright: ignore[reportPrivateUsage]  # a user's name may not clash with ours
-

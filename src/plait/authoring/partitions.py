@@ -58,9 +58,9 @@ class Partitions:
             yield from self.names
             return
         last = (until or datetime.now(UTC)).astimezone(self._zone()).replace(tzinfo=None)
-        end = self._parse(self.end) if self.end is not None else datetime.max
+        end = self._parse(self.end) if self.end is not None else None
         begin = self._first()
-        while begin < end and self._next(begin) <= last:
+        while (end is None or begin < end) and self._next(begin) <= last:
             yield begin.strftime(FORMATS[self.kind])
             begin = self._next(begin)
 
@@ -68,9 +68,9 @@ class Partitions:
         return zone(self.tz)
 
     def _parse(self, text: str) -> datetime:
-        if len(text) == 10:
-            return datetime.strptime(text, "%Y-%m-%d")
-        return datetime.strptime(text, FORMATS[self.kind])
+        """A key as wall-clock time of the partitions' zone."""
+        format_ = "%Y-%m-%d" if len(text) == 10 else FORMATS[self.kind]
+        return datetime.strptime(text, format_)  # noqa: DTZ007  windows are counted on the wall clock
 
     def _first(self) -> datetime:
         start = self._parse(self.start)

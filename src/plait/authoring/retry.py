@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
+from plait.authoring.where import here
 from plait.model.errors import DefinitionError
 from plait.model.policies import Jitter, RetryPolicy
 
@@ -37,12 +39,13 @@ class Retry:
     when: Callable[[BaseException], bool] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.times, bool) or not isinstance(self.times, int) or self.times < 0:  # pyright: ignore[reportUnnecessaryIsInstance]  # users are not always type-checked
-            raise DefinitionError(f"retries are a whole number from 0, not {self.times!r}", right="Retry(3, delay=60)")
+        given: Any = self.times
+        if isinstance(given, bool) or not isinstance(given, int) or given < 0:
+            raise _wrong(f"retries are a whole number from 0, not {given!r}", "Retry(3, delay=60)")
         if self.factor < 1:
-            raise DefinitionError(
-                f"a retry factor is at least 1, not {self.factor!r}", right="Retry(3, delay=60, factor=2)"
-            )
+            raise _wrong(f"a retry factor is at least 1, not {self.factor!r}", "Retry(3, delay=60, factor=2)")
+        if isinstance(self.jitter, str) and self.jitter not in _JITTERS:
+            raise _wrong(f"there is no jitter {self.jitter!r}", 'jitter="full", "plus_minus", "none" or a number')
 
     @property
     def delay_function(self) -> Callable[[int], Seconds] | None:
@@ -57,23 +60,28 @@ class Retry:
             delays = tuple(seconds(delay) for delay in self.delay) or (0.0,)
         else:
             delays = (seconds(self.delay),)
-        if isinstance(self.jitter, str):
-            try:
-                kind, share = Jitter(self.jitter), 0.0
-            except ValueError:
-                raise DefinitionError(
-                    f"unknown jitter {self.jitter!r}", right='jitter="full", "plus_minus", "none" or a number'
-                ) from None
-        else:
-            kind, share = Jitter.FACTOR, float(self.jitter)
+        by_name = isinstance(self.jitter, str)
         return RetryPolicy(
             limit=self.times,
             delays=delays,
             factor=self.factor,
             cap=seconds(self.cap) if self.cap is not None else None,
-            jitter=kind,
-            jitter_factor=share,
+            jitter=Jitter(self.jitter) if by_name else Jitter.FACTOR,
+            jitter_factor=0.0 if by_name else float(self.jitter),
         )
+
+
+_JITTERS = tuple(jitter.value for jitter in Jitter if jitter is not Jitter.FACTOR)
+
+
+def _wrong(what: str, right: str) -> DefinitionError:
+    where, wrong = here()
+    return DefinitionError(what, where=where, wrong=wrong, right=right)
+
+
+def retry_of(value: Any) -> Retry:
+    """What `retries=` may be: a number, or a Retry."""
+    return value if isinstance(value, Retry) else Retry(value)
 
 
 NO_RETRY = Retry(0)

@@ -1,7 +1,7 @@
 """Schedules as a user writes them, checked when they are written: `cron`, `every`."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from plait.authoring.retry import Seconds, seconds
@@ -44,7 +44,7 @@ def cron(expression: str, *, tz: str = "UTC") -> Schedule:
 
     fields = ALIASES.get(expression.strip().lower(), expression)
     try:
-        CronSim(fields, datetime(2024, 1, 1))
+        CronSim(fields, datetime(2024, 1, 1, tzinfo=UTC))
     except CronSimError as error:
         where, wrong = here()
         raise DefinitionError(

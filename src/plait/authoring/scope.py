@@ -5,10 +5,13 @@ A scope is set for the current context (contextvar), so threads and async tasks 
 Calls that go up (a flow called in a script) go through one port, `Engine`, which the package's face fills.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
+
+from plait.authoring.where import here
+from plait.model.errors import DefinitionError
 
 
 class Scope(Protocol):
@@ -48,8 +51,22 @@ def current_scope() -> Scope | None:
     return _scope.get()
 
 
+def scope_for(call: str, instead: str) -> Scope:
+    """The scope of this context. Raises DefinitionError outside of everything, for a call that makes no sense there."""
+    scope = _scope.get()
+    if scope is None:
+        where, wrong = here()
+        raise DefinitionError(
+            f"{call} is called outside of a run, so there is nobody to run it",
+            where=where,
+            wrong=wrong,
+            right=f"call it in a function with @flow or @dag; or call {instead}",
+        )
+    return scope
+
+
 @contextmanager
-def in_scope(scope: Scope | None) -> Iterator[None]:
+def in_scope(scope: Scope | None) -> Generator[None]:
     """Be in a scope for a while."""
     before = _scope.set(scope)
     try:

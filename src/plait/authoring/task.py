@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from plait.authoring.futures import Future, FutureList
-from plait.authoring.retry import NO_RETRY, Retry, Seconds, seconds
-from plait.authoring.scope import current_scope
-from plait.authoring.where import code_of, here, place_of
+from plait.authoring.retry import NO_RETRY, Retry, Seconds, retry_of, seconds
+from plait.authoring.scope import Scope, current_scope, scope_for
+from plait.authoring.where import code_of, head_of, here, place_of
 from plait.model.errors import DefinitionError
 from plait.model.graph import HookSpec, OutputSpec, TaskSpec
 from plait.model.policies import CachePolicy, LimitUse, TriggerRule
@@ -19,6 +22,7 @@ from plait.model.policies import CachePolicy, LimitUse, TriggerRule
 P = ParamSpec("P")
 R = TypeVar("R")
 Hook = Callable[[dict[str, Any]], Any]
+EXECUTORS = ("threads", "processes", "inline")
 
 
 @dataclass(frozen=True)
@@ -114,39 +118,53 @@ class Task(Generic[P, R]):
 
     def options(self, **changes: Any) -> Task[P, R]:
         """The same task with some options changed: `extract.options(name="extract_eu", retries=5)`."""
-        return Task(self.fn, replace(self.options_, **lowered(changes, self.fn)))
-
-    with_options = options
+        return Task(self.fn, replace(self.options_, **lowered(changes)))
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
         """Its hooks, in the order of its spec's."""
         return tuple(hook for _, hook in self.options_.hooks)
 
-    def _inside(self, what: str) -> Any:
-        scope = current_scope()
-        if scope is None:
-            where, wrong = here()
-            raise DefinitionError(
-                f"{self.name}.{what}() is called outside of a run, so there is nobody to run it",
-                where=where,
-                wrong=wrong,
-                right=f"call it in a function with @flow or @dag; or call {self.name}(...) for a plain call",
-            )
-        return scope
+    def _inside(self, what: str) -> Scope:
+        return scope_for(f"{self.name}.{what}()", f"{self.name}(...) for a plain call")
 
     def __repr__(self) -> str:
         return f"<task {self.name!r}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        name = getattr(self.fn, "__qualname__", "")
-        if "<locals>" not in name and self.fn.__module__ != "__main__":
-            return _find_task, (self.fn.__module__, name, self.fn, self.options_)
+        """By its name where another process can import it so, else by value (its function, with cloudpickle)."""
+        module, name = self.fn.__module__, getattr(self.fn, "__qualname__", "")
+        named = _named(module, name)
+        if named is self:
+            return _named, (module, name)
+        if isinstance(named, Task) and named.fn is self.fn:
+            return _with_options, (module, name, self.options_)
         return Task, (self.fn, self.options_)
 
 
-def _find_task(module: str, name: str, fn: Callable[..., Any], options: TaskOptions) -> Task[..., Any]:
-    return Task(fn, options)
+def _named(module: str, name: str) -> Any:
+    """What a module that can be imported by its name holds under a qualified name; none if that is not so."""
+    if module == "__main__" or "<locals>" in name or not _importable(module):
+        return None
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _importable(module: str) -> bool:
+    """Whether a worker finds the module that this process has under its name: on the path, or as a loaded file."""
+    known = sys.modules.get(module)
+    file = getattr(known, "__file__", None)
+    if file is None or hasattr(known, "__plait_loaded__"):
+        return file is not None
+    tail = os.path.join(*module.split("."))
+    places = (f"{tail}.py", os.path.join(tail, "__init__.py"))
+    return any(os.path.join(os.path.abspath(entry), place) == file for entry in sys.path for place in places)
+
+
+def _with_options(module: str, name: str, options: TaskOptions) -> Task[..., Any]:
+    return Task(_named(module, name).fn, options)
 
 
 def _spec(task: Task[..., Any]) -> TaskSpec:
@@ -191,50 +209,97 @@ _ON = {
 }
 
 
-def lower_hooks(given: dict[str, Any]) -> tuple[tuple[str, Hook], ...]:
-    """`on_...` keywords, each a function or a list of them, as (state, function) pairs."""
+def lower_hooks(given: dict[str, Any], keywords: Sequence[str]) -> tuple[tuple[str, Hook], ...]:
+    """Take the `on_...` keywords, each a function or a list of them, as (state, function) pairs."""
     pairs: list[tuple[str, Hook]] = []
-    for keyword in _HOOKS:
+    for keyword in keywords:
         value = given.pop(keyword, None)
-        if value is None:
-            continue
-        for hook in value if isinstance(value, (list, tuple)) else (value,):
+        hooks = cast("Sequence[Any]", value) if isinstance(value, (list, tuple)) else () if value is None else (value,)
+        for hook in hooks:
+            if not callable(hook):
+                raise _wrong(f"{keyword} is a function or a list of functions, not {hook!r}", f"{keyword}=tell")
             pairs.extend((on, hook) for on in _ON[keyword])
     return tuple(pairs)
 
 
-def lowered(given: dict[str, Any], fn: Callable[..., Any]) -> dict[str, Any]:
-    """Keywords as users write them, as `TaskOptions` has them. Unknown ones are told with the ones that exist."""
+def lowered(given: dict[str, Any], decorator: str = "@task", others: Sequence[str] = ()) -> dict[str, Any]:
+    """Keywords as users write them, as `TaskOptions` has them. Unknown ones are told with the ones that exist, also
+    those `others` that the decorator has taken before."""
     given = dict(given)
-    hooks = lower_hooks(given)
-    if hooks:
-        given["hooks"] = hooks
-    known = TaskOptions.__dataclass_fields__
+    hooks = lower_hooks(given, _HOOKS)
+    known = [name for name in TaskOptions.__dataclass_fields__ if name != "hooks"]
     for keyword in given:
         if keyword not in known:
-            where, wrong = here()
-            raise DefinitionError(
-                f"@task has no option {keyword!r}",
-                where=where,
-                wrong=wrong,
-                right=f"one of: {', '.join(sorted((*known, *_HOOKS)))}",
-            )
-    if isinstance(given.get("retries"), int):
-        given["retries"] = Retry(given["retries"])
-    if isinstance(given.get("trigger_rule"), str):
-        given["trigger_rule"] = _trigger_rule(given["trigger_rule"], fn)
-    if isinstance(given.get("limits"), dict):
-        given["limits"] = tuple(LimitUse(key=f"key:{key}", slots=n) for key, n in given["limits"].items())
-    for name in ("tags", "outputs"):
-        if name in given:
-            given[name] = tuple(given[name])
-    if "outputs" in given:
-        given["outputs"] = tuple(_output(output) for output in given["outputs"])
-    if given.get("short_circuit") is True:
-        given["short_circuit"] = "all"
-    if given.get("short_circuit") is False:
-        given["short_circuit"] = None
+            options = ", ".join(sorted({*known, *_HOOKS, *others}))
+            raise _wrong(f"{decorator} has no option {keyword!r}", f"one of: {options}")
+    made = {name: _LOWER[name](value) if name in _LOWER else value for name, value in given.items()}
+    return {**made, "hooks": hooks} if hooks else made
+
+
+def _wrong(what: str, right: str) -> DefinitionError:
+    where, wrong = here()
+    return DefinitionError(what, where=where, wrong=wrong, right=right)
+
+
+def check_executor(name: str | None) -> str | None:
+    """Raise DefinitionError unless there is such an executor."""
+    if name is not None and name not in EXECUTORS:
+        raise _wrong(f"there is no executor {name!r}", " or ".join(f'executor="{each}"' for each in EXECUTORS))
+    return name
+
+
+def _trigger_rule(given: str) -> TriggerRule:
+    try:
+        return TriggerRule(given)
+    except ValueError:
+        known = ", ".join(rule.value for rule in TriggerRule)
+        raise _wrong(f"there is no trigger rule {given!r}", f"one of: {known}") from None
+
+
+def _limits(given: dict[str, int] | tuple[LimitUse, ...]) -> tuple[LimitUse, ...]:
+    if isinstance(given, tuple):
+        return given
+    return tuple(LimitUse(key=f"key:{key}", slots=_count("limits", slots)) for key, slots in given.items())
+
+
+def _outputs(given: Sequence[str | OutputSpec]) -> tuple[OutputSpec, ...]:
+    made = tuple(_output(each) for each in ([given] if isinstance(given, str) else given))
+    names = [output.name for output in made]
+    if not names or len(set(names)) < len(names):
+        raise _wrong("outputs have names, each once", 'outputs=["good", "bad?"]')
+    return made
+
+
+def _short_circuit(given: bool | str | None) -> str | None:
+    if given not in (None, True, False, "all", "direct"):
+        raise _wrong(f"short_circuit is not {given!r}", 'short_circuit="all" or "direct"')
+    return "all" if given is True else str(given) if given else None
+
+
+def _cache(given: Any) -> Cache | None:
+    if given is not None and not isinstance(given, Cache):
+        raise _wrong(f"a cache is not {given!r}", "cache=Cache()")
     return given
+
+
+def _count(option: str, given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise _wrong(f"{option} is a whole number from 1, not {given!r}", f"{option}=1")
+    return given
+
+
+_LOWER: dict[str, Callable[[Any], Any]] = {
+    "retries": retry_of,
+    "trigger_rule": _trigger_rule,
+    "limits": _limits,
+    "tags": tuple,
+    "outputs": _outputs,
+    "short_circuit": _short_circuit,
+    "cache": _cache,
+    "executor": check_executor,
+    "slots": lambda given: _count("slots", given),
+    "concurrency": lambda given: None if given is None else _count("concurrency", given),
+}
 
 
 def _output(given: str | OutputSpec) -> OutputSpec:
@@ -242,18 +307,6 @@ def _output(given: str | OutputSpec) -> OutputSpec:
     if isinstance(given, OutputSpec):
         return given
     return OutputSpec(name=given.rstrip("?"), required=not given.endswith("?"))
-
-
-def _trigger_rule(name: str, fn: Callable[..., Any]) -> TriggerRule:
-    try:
-        return TriggerRule(name)
-    except ValueError:
-        raise DefinitionError(
-            f"there is no trigger rule {name!r}",
-            where=place_of(fn),
-            wrong=f"trigger_rule={name!r}",
-            right=f"one of: {', '.join(rule.value for rule in TriggerRule)}",
-        ) from None
 
 
 @overload
@@ -306,22 +359,16 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
     def make(function: Callable[..., Any]) -> Task[..., Any]:
         if isinstance(function, Task):
-            return function.options(**options)
+            return cast("Task[..., Any]", function).options(**options)
         if not callable(function):
-            where, wrong = here()
-            raise DefinitionError(
-                f"@task makes a function a task, not {function!r}",
-                where=where,
-                wrong=wrong,
-                right="@task\ndef step(): ...",
-            )
+            raise _wrong(f"@task makes a function a task, not {function!r}", "@task\ndef step(): ...")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise DefinitionError(
                 f"{function.__name__!r} is a generator, and its values could not be handed on",
                 where=place_of(function),
-                wrong=f"@task\ndef {function.__name__}(...): yield ...",
+                wrong=f"@task\n{head_of(function)}: yield ...",
                 right="return a list",
             )
-        return Task(function, TaskOptions(**lowered(options, function)))
+        return Task(function, TaskOptions(**lowered(options)))
 
     return make if fn is None else make(fn)

@@ -4,16 +4,16 @@ node."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
-from plait.authoring.futures import Output, place_of_output
+from plait.authoring.futures import Output, StandIn, place_of_output
 from plait.authoring.live import LiveNode
 from plait.authoring.markers import Unmapped
-from plait.authoring.params import is_plain, to_plain
+from plait.authoring.params import bind_call, is_plain, to_plain
 from plait.authoring.scope import current_scope
 from plait.authoring.task import Task
 from plait.authoring.where import here
@@ -89,6 +89,7 @@ class Tracer:
         self.measured: set[tuple[str, str]] = set()
         self._group: str | None = None
         self._numbers: dict[str, int] = {}
+        self._orders: dict[tuple[str, str], tuple[str, str]] = {}
 
     # --- the scope ----------------------------------------------------------------------------------------------------
 
@@ -102,7 +103,7 @@ class Tracer:
                 wrong=wrong,
                 right="call its tasks here, or call both from a @flow",
             )
-        return self._add(callee, args, kwargs, None)
+        return self._add(cast("Task[..., Any]", callee), args, kwargs, None)
 
     submit = call
 
@@ -171,7 +172,9 @@ class Tracer:
                 right="hand outputs over one by one, or in a list, tuple, set or dict",
             )
         items = cast("Iterable[Any]", value)
-        return ListOf(items=tuple(self.bind(key, item, live, f"{path}[{i}]") for i, item in enumerate(items)), kind=kind)
+        return ListOf(
+            items=tuple(self.bind(key, item, live, f"{path}[{i}]") for i, item in enumerate(items)), kind=kind
+        )
 
     def _connect(self, key: str, value: Any) -> None:
         if isinstance(value, Output):
@@ -206,34 +209,27 @@ class Tracer:
         """`upstream >> downstream`."""
         up, down = place_of_output(upstream)[0], place_of_output(downstream)[0]
         self.edges.setdefault((up, down, None), Edge(upstream=up, downstream=down))
-        self._closing = self._closing or self._closes(up, down)
+        self._orders.setdefault((up, down), here())
 
-    def _closes(self, up: str, down: str) -> tuple[str, str] | None:
-        """Where an order closes a circle: what waits for `up` may not be above it. Only order can: data flows from what
-        has been called before."""
-        position = {key: number for number, key in enumerate((up, down))}
-        if up == down:
-            return here()
-        if self._position(up) < self._position(down) or not position:
-            return None
-        above = {up}
-        todo = [up]
-        incoming: dict[str, list[str]] = {}
+    def closing_order(self) -> tuple[str, str] | None:
+        """Where the last `>>` stands that is a part of a circle: data alone flows only from what was called before."""
+        below: dict[str, list[str]] = {}
         for edge in self.edges.values():
-            incoming.setdefault(edge.downstream, []).append(edge.upstream)
-        while todo:
-            for key in incoming.get(todo.pop(), ()):
-                if key == down:
-                    return here()
-                if key not in above:
-                    above.add(key)
-                    todo.append(key)
+            below.setdefault(edge.upstream, []).append(edge.downstream)
+        for (up, down), place in reversed(self._orders.items()):
+            seen, todo = {down}, [down]
+            while todo and up not in seen:
+                new = [key for key in below.get(todo.pop(), ()) if key not in seen]
+                seen.update(new)
+                todo.extend(new)
+            if up in seen:
+                return place
         return None
 
     # --- groups -------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def group(self, name: str, mapping: MapSpec | None = None, key: str | None = None) -> Iterator[str]:
+    def group(self, name: str, mapping: MapSpec | None = None, key: str | None = None) -> Generator[str]:
         """Tasks called inside lie in this group."""
         key = key or self._free_key(name)
         self.groups[key] = GroupSpec(key=key, parent=self._group, title=name, mapping=mapping)
@@ -245,7 +241,7 @@ class Tracer:
 
     def map_group(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Trace a group's function once, with elements in place of what is mapped."""
-        bound = _bind(inspect.signature(fn), name, args, kwargs)
+        bound = _arguments(inspect.signature(fn), name, args, kwargs)
         key = self._free_key(name)
         live = LiveNode(fn)
         sources: list[MapSource] = []
@@ -253,12 +249,13 @@ class Tracer:
         mapped_outputs: list[Output] = []
         for argument, value in bound.items():
             if _is_mapped(value):
-                values[argument] = ElementStandIn(key, len(sources))
+                values[argument] = ElementStandIn(argument, Element(scope=key, source=len(sources)))
                 sources.append(self.source_of(value, live, f"{argument}[]"))
                 if isinstance(value, Output):
                     mapped_outputs.append(value)
             else:
-                values[argument] = value.value if isinstance(value, Unmapped) else value
+                values[argument] = _bare(value)
+        _check_sources(name, bound.values(), sources, "zip")
         before = set(self.nodes)
         with self.group(name, MapSpec(sources=tuple(sources), how="zip"), key) as made:
             result = fn(**values)
@@ -272,28 +269,23 @@ class Tracer:
 
     def specs(self) -> tuple[TaskSpec, ...]:
         """All nodes, with the outputs that scopes map over marked as measured."""
+        return tuple(self._measured(spec) for spec in self.nodes.values())
 
-        def marked(spec: TaskSpec) -> TaskSpec:
-            if not any((spec.key, output.name) in self.measured for output in spec.outputs):
-                return spec
-            outputs = tuple(
-                replace(output, measured=True) if (spec.key, output.name) in self.measured else output
-                for output in spec.outputs
-            )
-            return replace(spec, outputs=outputs)
-
-        return tuple(marked(spec) for spec in self.nodes.values())
+    def _measured(self, spec: TaskSpec) -> TaskSpec:
+        if not any((spec.key, output.name) in self.measured for output in spec.outputs):
+            return spec
+        outputs = tuple(
+            replace(output, measured=True) if (spec.key, output.name) in self.measured else output
+            for output in spec.outputs
+        )
+        return replace(spec, outputs=outputs)
 
 
-def _bind(signature: inspect.Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def _arguments(
+    signature: inspect.Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
     """Arguments by name; those of `*args` as `*0`, `*1`, ..."""
-    try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError as error:
-        where, wrong = here()
-        raise DefinitionError(
-            f"{name}() is called wrongly: {error}", where=where, wrong=wrong, right=f"{name}{signature}"
-        ) from None
+    bound = bind_call(signature, name, args, kwargs, DefinitionError)
     values: dict[str, Any] = {}
     for argument, value in bound.arguments.items():
         kind = signature.parameters[argument].kind
@@ -306,27 +298,67 @@ def _bind(signature: inspect.Signature, name: str, args: tuple[Any, ...], kwargs
     return values
 
 
+def _bare(value: Any) -> Any:
+    return value.value if isinstance(value, Unmapped) else value
+
+
 def _is_mapped(value: Any) -> bool:
-    if isinstance(value, Unmapped):
-        return False
     return isinstance(value, (list, tuple, dict, range, Output, ParamStandIn))
 
 
+def _check_sources(name: str, given: Iterable[Any], sources: Sequence[MapSource], how: str) -> None:
+    """Raise DefinitionError when there is nothing to map over, or lists that are known have different lengths."""
+    lengths = {source.length for source in sources if isinstance(source, OverLiteral)}
+    if sources and (how != "zip" or len(lengths) <= 1):
+        return
+    where, wrong = here()
+    if sources:
+        raise DefinitionError(
+            f"{name!r} is mapped over lists of different lengths: {', '.join(map(str, sorted(lengths)))}",
+            where=where,
+            wrong=wrong,
+            right=f"lists of one length, unmapped(...) for what every element gets, or {name}.product(...)",
+        )
+    if any(isinstance(value, ElementStandIn) for value in given):
+        raise DefinitionError(
+            f"{name!r} is mapped over an element of a mapped group, whose own elements are not known",
+            where=where,
+            wrong=wrong,
+            right=f"let a task in the group return the list: {name}.map(parts_of(element))",
+        )
+    raise DefinitionError(
+        f"{name!r} is mapped, but nothing that it is given is a list, a dict or an output",
+        where=where,
+        wrong=wrong,
+        right=f"{name}.map([1, 2, 3])",
+    )
+
+
 def _has_stand_in(value: Any) -> bool:
-    if isinstance(value, (Output, ParamStandIn, ElementStandIn)):
-        return True
     if isinstance(value, dict):
-        return any(_has_stand_in(item) for item in value.values())
-    if isinstance(value, (list, tuple, set)):
-        return any(_has_stand_in(item) for item in value)
-    return False
+        return any(_has_stand_in(item) for item in cast("dict[Any, Any]", value).values())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(_has_stand_in(item) for item in cast("Iterable[Any]", value))
+    return isinstance(value, StandIn)
+
+
+def _check_keys(mapping: dict[Any, Any]) -> None:
+    for key in mapping:
+        if not isinstance(key, str):
+            where, wrong = here()
+            raise DefinitionError(
+                f"a dict that holds outputs has the key {key!r}, which is not text",
+                where=where,
+                wrong=wrong,
+                right='{"name": output}',
+            )
 
 
 def _literal(value: Any, live: LiveNode, path: str) -> Binding:
     """Plain data goes into the graph, everything else stays in code."""
-    if type(value) in (str, int, float, bool, type(None)):
+    if value is None or type(value) in (str, int, float, bool):
         return Literal(value=value)
-    if isinstance(value, (list, dict)):
+    if type(value) in (list, dict):
         plain = to_plain(value)
         if is_plain(plain) and plain == value:
             return Literal(value=plain)
@@ -341,7 +373,7 @@ def current_tracer() -> Tracer:
         return scope
     where, wrong = here()
     raise DefinitionError(
-        "this only means something while a dag is defined",
+        "a group is a part of a dag, and no dag is being defined here",
         where=where,
         wrong=wrong,
         right="use it in a function with @dag",

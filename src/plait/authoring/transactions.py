@@ -1,6 +1,6 @@
 """`transaction`: tasks whose results become final together, or not at all."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from plait.model.errors import UsageError
 
 
 @contextmanager
-def transaction(name: str = "") -> Iterator[None]:
+def transaction(name: str = "") -> Generator[None]:
     """In a flow: what the tasks called inside recorded becomes final when the block is left. An exception rolls back:
     their `on_rollback` functions are called, newest first, their results are not used by a later replay, and the
     exception goes on. A transaction inside another is a part of it.

@@ -66,8 +66,8 @@ def head_of(fn: Callable[..., Any]) -> str:
 
 
 def frames_of_user(error: BaseException) -> str:
-    """`file:line` of the innermost frame of the user's own code in a traceback (else of what it calls), empty when there
-    is none."""
+    """`file:line` of the innermost frame of the user's own code in a traceback (else of what it calls), empty when
+    there is none."""
     found, helper = "", ""
     for frame, line in _lines(error.__traceback__):
         place = f"{frame.f_code.co_filename}:{line}"

@@ -217,7 +217,7 @@ class Bodies:
         flow, args, kwargs = found
         assert isinstance(flow, Flow)  # the runner of a flow's spec, and of no other, is `flow`
         info = execution.run
-        given = bound_params(flow.fn, flow.name, args, kwargs)
+        given = bound_params(flow.fn, flow.name, tuple(args), kwargs)
         values = complete_params(flow.graph, flow.fn, given, info.logical_date, info.partition)
         return Body(flow.fn, with_defaults(flow.fn, values), flow.executor)
 

@@ -49,8 +49,8 @@ class Ends:
         return exception_of(task.error) if task.error is not None else None
 
     def error_of(self, hosted: Hosted) -> BaseException:
-        """Why a run did not succeed: the interrupt that ended its body, else its first failure (its body's, else that of
-        a task) as the exception that it was, else the reason that the run gives."""
+        """Why a run did not succeed: the interrupt that ended its body, else its first failure as the exception that it
+        was (its body's, else that of a task), else the reason that the run gives."""
         run = hosted.run
         for _, error in self._live.get(run.run_id, {}).values():
             if isinstance(error, INTERRUPTS):

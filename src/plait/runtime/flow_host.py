@@ -425,7 +425,7 @@ class FlowHost:
         return key, _transaction.set(key)
 
     def end_transaction(self, opened: Any, *, ok: bool) -> None:
-        """Commit it, or roll it back; returns when that is recorded, and the functions that undo it have been called."""
+        """Commit it, or roll it back; returns when that is recorded, and the functions that undo it were called."""
         key, before = opened
         _transaction.reset(before)
         with self._code.away():
@@ -456,8 +456,8 @@ def _executor_of(callee: Any, default: str) -> str:
 
 
 def _runs_elsewhere(callee: Any, default: str) -> bool:
-    """Whether a plain call, too, runs on an executor: a dag's, one that names its executor, and one that has to be ended
-    on time, which its caller's thread could not be."""
+    """Whether a plain call, too, runs on an executor: a dag, a task that names one, and one that has to be ended on
+    time, which its caller's thread could not be."""
     if isinstance(callee, Dag):
         return True
     if isinstance(callee, Flow):

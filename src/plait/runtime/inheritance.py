@@ -27,7 +27,7 @@ def inherit_scope() -> None:
         if _installed:
             return
         _installed = True
-        threading.Thread.start = _starting(threading.Thread.start)
+        threading.Thread.start = _starting(threading.Thread.start)  # pyright: ignore[reportAttributeAccessIssue]  only `self`
         ThreadPoolExecutor.submit = _submitting(ThreadPoolExecutor.submit)
 
 
@@ -53,7 +53,7 @@ def _submitting(submit: Callable[..., Future[Any]]) -> Callable[..., Future[Any]
         if not _inherits():
             return submit(self, fn, *args, **kwargs)
         context = contextvars.copy_context()
-        # The pool's thread serves others as well: it begins with an empty context, and each piece of work brings its own.
+        # The pool's thread serves others as well: it begins with an empty context, and each work brings its own.
         return contextvars.Context().run(submit, self, context.run, fn, *args, **kwargs)
 
     return submit_in_context

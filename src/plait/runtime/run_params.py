@@ -17,7 +17,7 @@ from plait.worker.arguments import STORED_PARAMS
 
 
 def logical_text(graph: Graph, params: Mapping[str, Any], now: float) -> str | None:
-    """The logical date of a run that nobody gave one, where a parameter is about it: that parameter's value, else now."""
+    """The logical date of a run that nobody gave one, where a parameter is about it: its value if given, else now."""
     sources = [param.name for param in graph.params if param.source == "logical_date"]
     if not sources:
         return None
@@ -43,8 +43,10 @@ def given_partition(graph: Graph, params: Mapping[str, Any]) -> str | None:
 def split_params(
     fn: Callable[..., Any], name: str, values: Mapping[str, Any], run_id: RunId, results: ResultStore
 ) -> tuple[bytes, dict[str, Any]]:
-    """The parameters as JSON, and what to keep in the run's `extra` for those of which JSON is not the whole truth. What
-    cannot be stored at all is there as long as this process is."""
+    """The parameters as JSON, and what to keep in the run's `extra` of those of which JSON is not the whole truth.
+
+    What cannot be stored at all is there as long as this process is.
+    """
     plain: dict[str, Any] = {}
     stored: dict[str, Any] = {}
     for key, value in values.items():

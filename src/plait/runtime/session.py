@@ -172,8 +172,10 @@ class Session:
             raise
 
     def resume(self, run_id: RunId, definitions: Definitions, *, tasks: Sequence[str] = ()) -> None:
-        """Go on with a crashed run; run the failures (and what is below them) of a failed one again. With `tasks` (keys):
-        run these and what is below them again, whatever they came to."""
+        """Go on with a crashed run; run the failures (and what is below them) of a failed one again.
+
+        With `tasks` (keys): run these and what is below them again, whatever they came to.
+        """
         row = self.store.get_run(run_id)
         if row is None:
             raise UsageError(f"there is no run {run_id}")

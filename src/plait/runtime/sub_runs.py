@@ -66,7 +66,7 @@ class SubRuns:
                     self.ended(self._scheduler.runs[known[0].run_id])
                 return
             args, kwargs = call.with_each(resolved)
-            params = bound_params(call.callee.fn, call.callee.name, args, kwargs)
+            params = bound_params(call.callee.fn, call.callee.name, tuple(args), kwargs)
             row = hosted.row
             self._starter.start(call.callee, params, date=row.logical_date, partition=row.partition, parent=parent)
         except Exception as error:  # noqa: BLE001  a parameter is wrong: the child fails, as if the dag had raised it

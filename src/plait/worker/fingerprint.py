@@ -8,8 +8,6 @@ from typing import Any
 
 import msgspec
 
-_encoder = msgspec.msgpack.Encoder(enc_hook=lambda value: _pickled(value), order="deterministic")
-
 
 class Unhashable(Exception):
     """A value has no fingerprint: it can neither be encoded nor pickled."""
@@ -25,13 +23,16 @@ def _pickled(value: Any) -> Any:
         raise Unhashable(f"a {type(value).__name__} has no fingerprint: {error}") from error
 
 
+_encoder = msgspec.msgpack.Encoder(enc_hook=_pickled, order="deterministic")
+
+
 def fingerprint(value: Any) -> str:
     """16 hex digits for a value. Raises Unhashable when it cannot be encoded."""
     try:
         encoded = _encoder.encode(value)
     except Unhashable:
         raise
-    except Exception:  # what MessagePack does not know (huge integers, keys that are no text) goes whole by pickle
+    except Exception:  # noqa: BLE001  what MessagePack does not know (huge integers, keys that are no text) goes whole by pickle
         encoded = _pickled(value)
     return hashlib.blake2b(encoded, digest_size=8).hexdigest()
 

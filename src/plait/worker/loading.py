@@ -136,8 +136,10 @@ def _execute(file: Path, name: str, *, by_name: bool) -> ModuleType:
             if by_name:
                 return importlib.import_module(name)
             spec = importlib.util.spec_from_file_location(name, file)
-            assert spec is not None and spec.loader is not None  # a .py file always has both
+            assert spec is not None  # a .py file always has one
+            assert spec.loader is not None  # and the other
             module = importlib.util.module_from_spec(spec)
+            vars(module)["__plait_loaded__"] = True  # workers load it under the same name
             sys.modules[name] = module
             try:
                 spec.loader.exec_module(module)
