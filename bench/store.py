@@ -1,7 +1,7 @@
 """What a store costs a task: insert its row, update it, two events; in batches, each one durable transaction.
 
 `bare` is a loop over sqlite3 that writes the same columns, encoded beforehand, into the same tables: what is left
-between the two is plait's own (rows to columns, events to chunks, the fence, locks). CPU is of the process; best of three.
+between the two is plait's own (encoding, the fence, locks). CPU is of the process; best of three.
 """
 
 import itertools

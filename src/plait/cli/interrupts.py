@@ -7,6 +7,7 @@ can be torn in half.
 
 import os
 import signal
+import sysconfig
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -15,15 +16,17 @@ from typing import Any
 from plait.worker.found import OWN_FOLDER
 
 KILLED = 130
-_CALLERS = (("session.py", "_run_body"), ("harness.py", "run"))
-"""The functions of ours that call user code on this thread."""
+_LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_ASYNCIO = os.path.join(sysconfig.get_path("stdlib"), "asyncio") + os.sep
 
 
 class Interrupts:
-    """While entered: SIGINT calls `cancel` on a thread; a second one exits the process with code 130."""
+    """While entered: SIGINT calls `cancel` on a thread, if there `is_something` to cancel yet; a second one exits the
+    process with code 130."""
 
-    def __init__(self, cancel: Callable[[], None]):
+    def __init__(self, cancel: Callable[[], None], is_something: Callable[[], bool]):
         self._cancel = cancel
+        self._is_something = is_something
         self._before: Any = None
         self.count = 0
 
@@ -35,6 +38,8 @@ class Interrupts:
         signal.signal(signal.SIGINT, self._before)
 
     def _handle(self, _signal: int, frame: FrameType | None) -> None:
+        if not self._is_something():
+            raise KeyboardInterrupt
         self.count += 1
         if self.count > 1:
             os.write(2, b"\nplait: killed; plait run --resume goes on where this run was\n")
@@ -46,12 +51,17 @@ class Interrupts:
 
 
 def is_user_code(frame: FrameType | None) -> bool:
-    """Whether the user's own code is what runs: the innermost frame of ours is one that calls user code."""
-    inside = False
+    """Whether what runs was called by plait as the user's code: what the innermost frame of ours called is neither ours
+    nor a library's. An event loop counts, because plait runs one for the user's coroutines only."""
+    called = ""
     while frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(OWN_FOLDER + os.sep):
-            return inside and (os.path.basename(file), frame.f_code.co_name) in _CALLERS
-        inside = inside or not file.startswith("<frozen")
+            return bool(called) and _is_users(called)
+        called = file
         frame = frame.f_back
     return False
+
+
+def _is_users(file: str) -> bool:
+    return file.startswith(_ASYNCIO) or not file.startswith(("<frozen", *_LIBRARIES))

@@ -56,8 +56,7 @@ class PlainLines:
         self._thread = threading.Thread(target=self._run, name="plait-progress", daemon=True)
 
     def start(self) -> None:
-        """Say what begins."""
-        self._write(self._title)
+        """Begin to look."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -74,6 +73,9 @@ class PlainLines:
 
     def _look(self, *, last: bool = False) -> None:
         self._refresh()
+        if self._title and self._board.run_id:
+            self._write(f"{self._title}  {self._board.run_id}")
+            self._title = ""
         lines = self._board.lines()
         if len(lines) > MOST_KEYS:
             whole, elapsed = self._board.sums()
@@ -145,7 +147,8 @@ class LiveTable:
         shown = _most_telling(lines, MOST_ROWS)
         for line in shown:
             table.add_row(*_cells(line, now))
-        head = Text.assemble((self._title, "bold"), f"  {self._board.state}  {seconds(elapsed)}")
+        title = f"{self._title}  {self._board.run_id}"
+        head = Text.assemble((title, "bold"), f"  {self._board.state}  {seconds(elapsed)}")
         foot: list[Any] = []
         if len(shown) < len(lines):
             foot.append(Text(f"and {len(lines) - len(shown)} more tasks", style="dim"))

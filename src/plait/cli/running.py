@@ -13,10 +13,11 @@ from plait.cli.board import Board
 from plait.cli.common import open_queries, print_json, say, settings
 from plait.cli.interrupts import Interrupts
 from plait.cli.progress import display
+from plait.model.errors import UserError
+from plait.model.ids import RunId
 
 if TYPE_CHECKING:
     from plait.authoring.definitions import Definitions
-    from plait.model.ids import RunId
     from plait.runtime.session import Session
     from plait.services.logs import RunLogs
     from plait.services.queries import RunQueries
@@ -28,7 +29,7 @@ _RECOUNT = 0.5
 
 def load(target: str) -> Definitions:
     """The definitions of a target, loaded here. What user code raises while its dags are traced becomes a LoadError."""
-    from plait.model.errors import LoadError, UserError
+    from plait.model.errors import LoadError
     from plait.worker.found import problem
     from plait.worker.loading import load_target
 
@@ -58,12 +59,16 @@ def carry_out(
     with bootstrap.open_session(where, target=target, executor=executor, workers=workers, echo=False) as session:
         feed = BoardFeed(Board())
         session.observers.append(feed.observe)
-        run_id = begin(session)
-        interrupts = Interrupts(lambda: session.cancel(run_id, "interrupted (Ctrl-C)"))
-        with interrupts:
-            trouble = _wait(session, run_id, feed, f"{title}  {run_id}", interrupts)
+        interrupts = Interrupts(lambda: session.cancel(feed.run_id, "interrupted (Ctrl-C)"), lambda: bool(feed.run_id))
+        shown = display(feed.board, title, feed.refresh)
+        shown.start()
+        try:
+            with interrupts:
+                trouble = _begin_and_wait(session, begin, feed, interrupts)
+        finally:
+            shown.stop()
         queries = RunQueries(session.store, session.results)
-        view = queries.view(run_id)
+        view = queries.view(feed.run_id)
         if trouble is not None:
             view.state, view.reason = "crashed", f"{type(trouble).__name__}: {trouble}"  # as its row will say
         if as_json:
@@ -71,26 +76,31 @@ def carry_out(
         else:
             _show(view, queries, RunLogs(session.store, bootstrap.log_reader(where)))
     if trouble is not None:
-        say(f"plait: {trouble}\nplait run --resume {run_id} goes on where it was")
+        say(f"plait: {trouble}\nplait run --resume {feed.run_id} goes on where it was")
     return INTERRUPTED if interrupts.count else 0 if view.state == "success" else FAILED
 
 
-def _wait(session: Session, run_id: RunId, feed: BoardFeed, title: str, interrupts: Interrupts) -> Exception | None:
+def _begin_and_wait(
+    session: Session, begin: Callable[[Session], RunId], feed: BoardFeed, interrupts: Interrupts
+) -> Exception | None:
     """Until the run is over. Returns what stopped it in this process (a full disk, a lost lease), if something did."""
-    shown = display(feed.board, title, feed.refresh)
-    shown.start()
-    try:
-        while True:
-            try:
-                session.wait(run_id)
-                return None
-            except KeyboardInterrupt:
-                if not interrupts.count:  # user code raised it by itself
-                    session.cancel(run_id, "KeyboardInterrupt")
-            except Exception as error:  # noqa: BLE001  the run is in its rows, and can be resumed: tell it, with what is known
-                return error
-    finally:
-        shown.stop()
+    begun = False
+    while True:
+        try:
+            if not begun:
+                begun = True
+                feed.run_id = begin(session)  # with inline tasks, most of the run may happen in here
+            session.wait(feed.run_id)
+            return None
+        except KeyboardInterrupt:
+            if not feed.run_id:
+                raise
+            if not interrupts.count:  # user code raised it by itself
+                session.cancel(feed.run_id, "KeyboardInterrupt")
+        except Exception as error:
+            if not feed.run_id or isinstance(error, UserError):
+                raise
+            return error  # the run is in its rows, and can be resumed: it is told, with what is known
 
 
 def show_past(run_id: RunId, *, as_json: bool) -> int:
@@ -106,7 +116,7 @@ def show_past(run_id: RunId, *, as_json: bool) -> int:
 
 def _show(view: RunView, queries: RunQueries, logs: RunLogs) -> None:
     summary.show_run(view, head=False)
-    if view.state != "success":
+    if view.state in ("failed", "crashed"):
         summary.show_failures(queries, logs, view)
 
 
@@ -115,6 +125,7 @@ class BoardFeed:
 
     def __init__(self, board: Board):
         self.board = board
+        self.run_id = RunId("")
         self._hosted: Any = None
         self._stale = True
         self._counted = 0.0
@@ -124,6 +135,7 @@ class BoardFeed:
         """After each commit: what changed. Runs inside of the run are one task of it."""
         if self._hosted is None and hosted.row.parent is None:
             self._hosted = hosted
+            self.run_id = self.board.run_id = hosted.run.run_id
             self.board.know(hosted.run.plan.graph)
         if hosted is not self._hosted:
             return

@@ -12,10 +12,12 @@ from plait.model.states import RunState
 
 
 class Admission(StrEnum):
-    """The answer to a new run: start it, let it wait, cancel it, or cancel the oldest active one and let it wait."""
+    """The answer to a new run: start it, let it wait in line, hold it back until its workflow is not paused any more,
+    cancel it, or cancel the oldest active one and let it wait."""
 
     START = "start"
     WAIT = "wait"
+    HOLD = "hold"
     CANCEL_NEW = "cancel_new"
     CANCEL_OLDEST = "cancel_oldest"
 
@@ -26,7 +28,7 @@ def admit(policy: RunPolicy, workflow: WorkflowRow, active: Sequence[RunId], *, 
     A paused workflow holds back what a trigger starts; what a person asked for (`asked_for`) runs all the same.
     """
     if workflow.paused and not asked_for:
-        return Admission.WAIT
+        return Admission.HOLD
     if policy.max_active_runs is None or len(active) < policy.max_active_runs:
         return Admission.START
     match policy.collision:

@@ -4,13 +4,16 @@ from collections.abc import Iterable, Iterator
 
 from plait.engine.build import build
 from plait.engine.children import descendants, file_child
-from plait.engine.ending import set_state, set_timeout
+from plait.engine.ending import outcome_of, set_state, set_timeout
 from plait.engine.leaving import retire
-from plait.engine.plan import NodePlan
+from plait.engine.limits import RUN, runs_limit
+from plait.engine.plan import NodePlan, common_depth
 from plait.engine.run import Run, TaskRun
+from plait.model.commands import RequestSlots
 from plait.model.errors import UsageError
 from plait.model.events import TasksCleared
 from plait.model.ids import MapElement, MapPath, TaskNo
+from plait.model.policies import LimitUse
 from plait.model.rows import ScopeRow
 from plait.model.states import FAILURES, RUN_TERMINAL, RunState, TaskState
 from plait.model.stimuli import ClearRequested
@@ -35,6 +38,18 @@ def cleared(run: Run, said: ClearRequested, now: float) -> None:
     _hand_over_children(run, chosen.values())
 
 
+def rerun(run: Run, now: float) -> bool:
+    """The policy that a run which would fail runs again instead; returns whether it does. Reruns that people asked for
+    count too (as in Dagster, "Configuring run retries")."""
+    policy = run.plan.graph.policy
+    if not policy.reruns or run.open or run.state is not RunState.RUNNING or run.hooks_started:
+        return False
+    if outcome_of(run) is not RunState.FAILED or max(run.generations.values(), default=0) >= policy.reruns:
+        return False
+    cleared(run, ClearRequested(only_failed=not policy.rerun_whole), now)
+    return True
+
+
 _NOT_NOW = {
     RunState.CRASHED: "resume the run first",
     RunState.CANCELLING: "wait until it is cancelled",
@@ -42,9 +57,14 @@ _NOT_NOW = {
 
 
 def _begin_again(run: Run, now: float) -> None:
-    """The run goes on; one that was over gets its whole time again."""
+    """The run goes on. One that was over gets its whole time again, once it has a place among the active runs."""
     run.hooks_started, run.ending, run.finished_at = False, None, None
     if run.state in RUN_TERMINAL:
+        if run.plan.graph.policy.max_active_runs is not None:
+            use = LimitUse(key=runs_limit(run.plan.graph.name))
+            run.commands.append(RequestSlots(no=TaskNo(RUN), uses=(use,)))
+            set_state(run, RunState.QUEUED, "cleared", now)
+            return
         run.started_at = now
         set_timeout(run, now)
     set_state(run, RunState.PAUSED if run.state is RunState.PAUSED else RunState.RUNNING, "cleared", now)
@@ -70,6 +90,7 @@ def _chosen(run: Run, said: ClearRequested) -> dict[TaskNo, TaskRun]:
         and (not said.only_failed or task.state in FAILURES)
     ]
     seeds.extend(_siblings(run, seeds))
+    seeds.extend(_setups_and_teardowns(run, seeds))
     chosen = {task.no: task for task in seeds}
     for wanted, upstream in ((said.downstream, False), (said.upstream, True)):
         if wanted:
@@ -87,6 +108,22 @@ def _siblings(run: Run, tasks: Iterable[TaskRun]) -> Iterator[TaskRun]:
             if (scope.key, task.path) not in seen:
                 seen.add((scope.key, task.path))
                 yield from (run.index[node.key, task.path] for node in scope.all_nodes())
+
+
+def _setups_and_teardowns(run: Run, tasks: Iterable[TaskRun]) -> list[TaskRun]:
+    """What was set up for these tasks is torn down: it is set up again, and torn down again (Airflow, "Setup and
+    teardown"). A teardown alone may run again by itself."""
+    found: dict[TaskNo, TaskRun] = {}
+    for task in tasks:
+        for edge in task.node.ups if not task.node.spec.teardown else ():
+            if not edge.guard:
+                continue
+            scope = [edge.up, *(out.down for out in edge.up.downs if out.guard and out.down.spec.teardown)]
+            for other in run.index.values():
+                shared = common_depth(task.node.scopes, other.node.scopes)
+                if other.node in scope and other.path[:shared] == task.path[:shared]:
+                    found[other.no] = other
+    return list(found.values())
 
 
 def _neighbours(run: Run, seeds: list[TaskRun], *, upstream: bool) -> list[TaskRun]:

@@ -58,12 +58,19 @@ def decide(run: Run, stimulus: stimuli.Stimulus, now: float) -> None:
     if handler is None:
         raise EngineError(f"the engine does not know {type(stimulus).__name__}")
     handler(run, stimulus, now)
+    _work_off(run, now)
+    if not run.open and clear.rerun(run, now):
+        _work_off(run, now)
+    if not run.open:
+        check_end(run, now)
+
+
+def _work_off(run: Run, now: float) -> None:
+    """What follows from what was decided."""
     if run.settled:
         settle(run, now)
     if run.failed is not None:
         fail_fast(run, now)
-    if not run.open:
-        check_end(run, now)
 
 
 def dispatch(run: Run, executor: str | None, room: int, now: float) -> list[TaskRun]:

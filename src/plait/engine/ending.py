@@ -76,15 +76,15 @@ def _reason(run: Run) -> str:
 def end_early(run: Run, state: RunState, reason: str, now: float) -> None:
     """Cancel what is not done; the run ends in `state` once its live executions are gone.
 
-    Hooks that are called already go on; when the run is at its end anyway, or this is asked for again, they are
-    cancelled too.
+    Hooks that are called already go on, and teardowns run if their setups did (Airflow, "Setup and teardown"); when
+    the run is at its end anyway, or this is asked for again, they are cancelled too.
     """
     again = run.ending is not None
     if not again:
         run.ending = state
         set_state(run, RunState.CANCELLING, reason, now)
     for task in list(run.tasks.values()):
-        if again or not task.node.hook:
+        if again or task.unexpanded or not task.node.outlives:
             cancel_task(run, task, reason, now)
     settle(run, now)
 

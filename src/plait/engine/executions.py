@@ -78,7 +78,7 @@ def returned(run: Run, said: ExecutionReturned, now: float) -> None:
     if task is not None:
         task.attempt -= 1
         run.move(task, S.READY)
-        if run.state is RunState.CANCELLING and not task.node.hook:
+        if run.state is RunState.CANCELLING and not task.node.outlives:
             cancel_task(run, task, run.reason, now)
         else:
             get_in_line(run, task)
@@ -236,7 +236,12 @@ def _reschedule(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
 
 def too_late(run: Run, task: TaskRun, what: str, now: float) -> None:
     """A wait took longer than it may, which is not retried."""
-    task.error = ErrorInfo(type="WaitTimeout", message=f"{what} for longer than it may")
+    wait_failed(run, task, ErrorInfo(type="WaitTimeout", message=f"{what} for longer than it may"), now)
+
+
+def wait_failed(run: Run, task: TaskRun, error: ErrorInfo, now: float) -> None:
+    """What a task run waits for does not come."""
+    task.error = error
     task.finished_at = now
     end(run, task, S.SKIPPED if task.node.spec.soft_fail else S.FAILED, now)
 

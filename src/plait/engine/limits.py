@@ -20,6 +20,12 @@ RUN = -1
 Owner = tuple[RunId, int]
 
 
+def runs_limit(workflow: str) -> str:
+    """The limit whose slots are the places among the active runs of a workflow."""
+    return f"runs:{workflow}"
+
+
+
 class Request:
     """One owner's request for slots of one or more limits, all or nothing."""
 

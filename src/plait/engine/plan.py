@@ -72,12 +72,12 @@ class NodePlan:
 
     `below` and `above` are the nodes that wait for it and that it waits for, by an edge or because a scope is mapped
     over what one emits, each with how many mapped scopes they share. A `body` adds children; a `hook` is called in any
-    state of its run.
+    state of its run; what `outlives` a run that is cancelled (a hook, a teardown) runs all the same.
     """
 
     __slots__ = (
         "above", "below", "body", "depth", "downs", "feeds", "gate_depths", "gate_sizes", "hook", "hooked", "index",
-        "key", "max_active", "scopes", "slotless", "spec", "ups",
+        "key", "max_active", "outlives", "scopes", "slotless", "spec", "ups",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec, index: int, scopes: tuple[ScopePlan, ...]):
@@ -97,6 +97,7 @@ class NodePlan:
         self.hooked: Final = bool(spec.hooks)
         self.body: Final = spec.runner == "flow"
         self.hook: Final = spec.runner == "hook"
+        self.outlives: Final = self.hook or spec.teardown
         bounds = (spec.max_active, *(scope.spec.concurrency for scope in scopes))
         self.max_active: Final = min((bound for bound in bounds if bound), default=None)
 

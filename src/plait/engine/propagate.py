@@ -14,7 +14,7 @@ from plait.engine.leaving import cancel_task, resolve
 from plait.engine.plan import EdgePlan, NodePlan, ScopePlan
 from plait.engine.rules import Gate, answer, merged
 from plait.engine.run import Control, Run, TaskRun
-from plait.model.commands import AddWatch, RequestSlots
+from plait.model.commands import AddWatch, RequestSlots, SetTimer
 from plait.model.events import ScopeExpanded
 from plait.model.graph import OverLiteral, OverParam, WatchSpec, map_keys
 from plait.model.ids import MapElement, MapPath
@@ -155,7 +155,7 @@ def evaluate(run: Run, task: TaskRun, now: float) -> None:
     """Ask a pending task run's trigger rule, and act on the answer."""
     if task.state is not TaskState.PENDING or task.unexpanded or task.lost:
         return
-    if run.state is RunState.CANCELLING and not task.node.hook:
+    if run.state is RunState.CANCELLING and not task.node.outlives:
         return
     gates = task.gates
     if not gates:
@@ -188,11 +188,13 @@ def become_ready(run: Run, task: TaskRun, now: float) -> None:
     """The edges allow it: wait for what is outside of the run, ask for slots, or get in line."""
     spec = task.node.spec
     if task.watching is None and (spec.watches or spec.depends_on_past):
-        watches = (PAST, *spec.watches) if spec.depends_on_past else spec.watches
+        watches = watches_of(task)
         task.watching = set(range(len(watches)))
         run.commands.extend(
             AddWatch(no=task.no, index=index, spec=watch, path=task.path) for index, watch in enumerate(watches)
         )
+        if spec.wait_timeout is not None:
+            _bound_the_wait(run, task, spec.wait_timeout, now)
         return
     if task.watching:
         return
@@ -202,6 +204,21 @@ def become_ready(run: Run, task: TaskRun, now: float) -> None:
         return
     run.move(task, TaskState.READY)
     get_in_line(run, task)
+
+
+def watches_of(task: TaskRun) -> tuple[WatchSpec, ...]:
+    """What a task waits for outside of its run."""
+    spec = task.node.spec
+    return (PAST, *spec.watches) if spec.depends_on_past else spec.watches
+
+
+def _bound_the_wait(run: Run, task: TaskRun, limit: float, now: float) -> None:
+    """A watch is given up after some time. When it began is in the row, so a restart does not prolong it."""
+    if task.first_started_at is None:
+        task.first_started_at = now
+        run.touch(task)
+    task.wait_until = task.first_started_at + limit
+    run.commands.append(SetTimer(at=task.wait_until, kind="wait_timeout", no=task.no, generation=task.generation))
 
 
 def get_in_line(run: Run, task: TaskRun) -> None:
@@ -241,7 +258,10 @@ def try_expand(run: Run, scope: ScopePlan, prefix: MapPath, now: float) -> None:
     if isinstance(elements, str):
         _end_scope(run, scope, prefix, _NoSource(TaskState.FAILED, elements), now)
     elif not elements:
-        _end_scope(run, scope, prefix, _NoSource(TaskState.SKIPPED, "mapped over nothing"), now)
+        state = TaskState.REMOVED if scope.spec.empty == "remove" else TaskState.SKIPPED
+        _end_scope(run, scope, prefix, _NoSource(state, "mapped over nothing"), now)
+    elif (never := _never_runs(run, scope, prefix)) is not None:
+        _end_scope(run, scope, prefix, never, now)
     else:
         expand(run, scope, prefix, elements)
         _record_expansion(run, scope, prefix, elements)
@@ -274,6 +294,21 @@ class _NoSource:
         self.state = state
         self.reason = reason
         self.cut = cut
+
+
+def _never_runs(run: Run, scope: ScopePlan, prefix: MapPath) -> _NoSource | None:
+    """Why none of a mapped task's elements would run, as far as that is known: then its stand-in ends for all of them.
+
+    (Airflow asks a mapped task's trigger rule before it expands it; a mapped group's tasks are asked one by one.)
+    """
+    node = run.plan.nodes.get(scope.key)
+    if node is None or not node.gate_depths:
+        return None
+    gate = merged(tuple(run.gate(node, depth, prefix[:depth]) for depth in node.gate_depths))
+    said = answer(node.spec.trigger_rule, gate)
+    if said is None or said is TaskState.READY:
+        return None
+    return _NoSource(said, _reason(gate, said), cut=gate.cut_depth if gate.cut else None)
 
 
 def _named(length: int | list[str]) -> tuple[MapElement, ...]:

@@ -2,14 +2,15 @@
 
 from plait.engine.build import build, wake
 from plait.engine.ending import end_early, set_state, set_timeout
-from plait.engine.executions import too_late
+from plait.engine.executions import too_late, wait_failed
 from plait.engine.leaving import resolve
 from plait.engine.limits import RUN
-from plait.engine.propagate import become_ready, get_in_line
+from plait.engine.propagate import become_ready, get_in_line, watches_of
 from plait.engine.run import Control, Run, TaskRun
 from plait.model.commands import ReleaseSlots, StartTrigger
 from plait.model.errors import UsageError
 from plait.model.ids import TaskNo
+from plait.model.outcome import ErrorInfo
 from plait.model.states import LIVE, RUN_TERMINAL, RunState, TaskState
 from plait.model.stimuli import (
     CancelRequested,
@@ -33,6 +34,12 @@ def admitted(run: Run, said: RunAdmitted, now: float) -> None:
         if run.state in RUN_TERMINAL:  # it was cancelled in the meantime
             _give_back(run, TaskNo(RUN))
         return
+    if run.index:  # it was over, and was cleared
+        run.started_at = now
+        set_state(run, RunState.RUNNING, run.reason, now)
+        set_timeout(run, now)
+        wake(run, now)
+        return
     run.param_lengths = said.lengths
     set_state(run, RunState.RUNNING, "", now)
     set_timeout(run, now)
@@ -43,7 +50,7 @@ def cancelled(run: Run, said: CancelRequested, now: float) -> None:
     """End the run before it is done."""
     if run.state in RUN_TERMINAL:
         return
-    if run.state is RunState.QUEUED:
+    if run.state is RunState.QUEUED and not run.index:
         run.ending = RunState(said.state)
         run.hooks_started = True
         set_state(run, RunState.CANCELLING, said.reason, now)
@@ -114,12 +121,23 @@ def watch_fired(run: Run, said: WatchFired, now: float) -> None:
     task = run.tasks.get(said.no)
     if task is None or task.state is not S.PENDING or not task.watching:
         return
+    if said.skip:
+        resolve(run, task, S.SKIPPED, "what it waits for outside of the run says so", now)
+        return
     if not said.ok:
-        task.watching = None
-        resolve(run, task, S.UPSTREAM_FAILED, "what it waits for outside of the run failed", now)
+        _watch_failed(run, task, said.index, now)
         return
     task.watching.discard(said.index)
     become_ready(run, task, now)
+
+
+def _watch_failed(run: Run, task: TaskRun, index: int, now: float) -> None:
+    """What is waited for can no longer come true: a task whose own past failed is as if an upstream had."""
+    why = "what it waits for outside of the run failed"
+    if watches_of(task)[index].subject == "past":
+        resolve(run, task, S.UPSTREAM_FAILED, why, now)
+    else:
+        wait_failed(run, task, ErrorInfo(type="WatchFailed", message=why), now)
 
 
 def trigger_fired(run: Run, said: TriggerFired, now: float) -> None:
@@ -157,13 +175,17 @@ def timer_fired(run: Run, said: TimerFired, now: float) -> None:
         run.move(task, S.READY)
         get_in_line(run, task)
     elif (said.kind, task.state) in _TOO_LATE:
-        if task.state is S.DEFERRED:
-            run.commands.append(StartTrigger(no=task.no, trigger=None))
-        too_late(run, task, task.state.value, now)
+        too_late(run, task, "waited" if task.state is S.PENDING else task.state.value, now)
+    elif (said.kind, task.state) == ("defer_timeout", S.DEFERRED):
+        run.commands.append(StartTrigger(no=task.no, trigger=None))
+        _resume(run, task, {"event": None, "error": TOO_LATE})
 
 
 _GO_ON = {("retry", S.RETRY_WAIT), ("reschedule", S.RESCHEDULED)}
-_TOO_LATE = {("defer_timeout", S.DEFERRED), ("pause_timeout", S.PAUSED)}
+_TOO_LATE = {("wait_timeout", S.PENDING), ("pause_timeout", S.PAUSED)}
+TOO_LATE = "the event did not come in time"
+"""What a deferred execution that waited for too long resumes with: it raises what its authors expect, and the retry
+policy decides (Airflow, "Deferrable operators", the timeout of `defer`)."""
 
 
 def _time_out(run: Run, now: float) -> None:

@@ -65,11 +65,11 @@ _FINAL = RUN_TERMINAL - {RunState.CRASHED}
 
 
 def _cancel_again(run: Run, now: float) -> None:
-    """Nobody is left to report what the cancelled executions came to; only hooks are offered again."""
+    """Nobody is left to report what the cancelled executions came to; only hooks and teardowns are offered again."""
     run.ending = run.ending or RunState.CANCELLED
     run.hooks_started = any(task.parent is None and task.node.hook for task in run.tasks.values())
     for task in list(run.tasks.values()):
-        if task.node.hook:
+        if task.node.outlives and not task.unexpanded:
             _go_on(run, task)
         elif not task.terminal:
             resolve(run, task, S.CANCELLED, run.reason, now)

@@ -5,6 +5,7 @@ name)`. Whoever changes a subject tells the index; it says which watches came tr
 """
 
 from collections.abc import Hashable
+from enum import StrEnum
 from typing import NamedTuple
 
 from plait.model.policies import Value
@@ -13,12 +14,22 @@ Subject = tuple[Hashable, ...]
 
 
 class Watch(NamedTuple):
-    """`owner` waits until `subject` is in one of `states`; one of `failing` ends the wait badly."""
+    """`owner` waits until `subject` is in one of `states`; one of `failing` ends the wait badly, one of `skipping` says
+    that there is nothing to do."""
 
     owner: Hashable
     subject: Subject
     states: frozenset[str]
-    failing: frozenset[str]
+    failing: frozenset[str] = frozenset()
+    skipping: frozenset[str] = frozenset()
+
+
+class Said(StrEnum):
+    """What a watch came to."""
+
+    TRUE = "true"
+    FAILED = "failed"
+    SKIP = "skip"
 
 
 class WatchIndex:
@@ -28,15 +39,15 @@ class WatchIndex:
         self._by_subject: dict[Subject, list[Watch]] = {}
         self._by_owner: dict[Hashable, Watch] = {}
 
-    def add(self, watch: Watch, state: str | None) -> bool | None:
-        """Begin a watch, given its subject's state now. True or false when that decides it, none when it waits."""
+    def add(self, watch: Watch, state: str | None) -> Said | None:
+        """Begin a watch, given its subject's state now. What that decides, none when it waits."""
         said = answer(watch, state)
         if said is None:
             self._by_subject.setdefault(watch.subject, []).append(watch)
             self._by_owner[watch.owner] = watch
         return said
 
-    def changed(self, subject: Subject, state: str) -> list[tuple[Watch, bool]]:
+    def changed(self, subject: Subject, state: str) -> list[tuple[Watch, Said]]:
         """A subject is in a new state: the watches that this decides, which end."""
         decided = [
             (watch, said) for watch in self._by_subject.get(subject, ()) if (said := answer(watch, state)) is not None
@@ -64,13 +75,15 @@ class WatchIndex:
         return list(self._by_subject.get(subject, ()))
 
 
-def answer(watch: Watch, state: str | None) -> bool | None:
+def answer(watch: Watch, state: str | None) -> Said | None:
     """What a state means for a watch."""
     if state is None:
         return None
     if state in watch.states:
-        return True
-    return False if state in watch.failing else None
+        return Said.TRUE
+    if state in watch.skipping:
+        return Said.SKIP
+    return Said.FAILED if state in watch.failing else None
 
 
 # --- conditions over assets -------------------------------------------------------------------------------------------

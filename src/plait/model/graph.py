@@ -172,13 +172,15 @@ class MapSpec(Value):
 
     `how`: `product` of all sources (last fastest, as in Airflow's `expand`) or `zip` (equal lengths, else the scope
     fails). `limit`: more elements than this fail the scope. `concurrency`: live instances of one task at once.
-    `min_length`: fewer fail the scope (0: an empty list skips it).
+    `empty`: what becomes of a scope without elements: `skip` (as in Airflow) or `remove`, as if it were not there, so
+    that what collects it goes on with nothing (as in Dagster).
     """
 
     sources: tuple[MapSource, ...]
     how: str = "product"
     limit: int | None = None
     concurrency: int | None = None
+    empty: str = "skip"
 
 
 # --- waits -----------------------------------------------------------------------------------------------------------
@@ -187,9 +189,10 @@ class MapSpec(Value):
 class WatchSpec(Value):
     """Something outside of the run that a task waits for before it starts.
 
-    `subject` names what is watched: `past` (this task in the run before), `run` (a run of `workflow`), `task` (task
-    `task` of `workflow` at this run's logical date minus `offset` seconds), `asset` (a new event of asset `key`).
-    `states`: what satisfies; `failing`: what fails the wait.
+    `subject` names what is watched: `past` (this task, or `task`, in the run before), `run` (a run of `workflow`),
+    `task` (task `task` of `workflow` at this run's logical date minus `offset` seconds), `asset` (a new event of asset
+    `key`). `states`: what satisfies; `failing`: what fails the task (`past`: what makes it upstream_failed);
+    `skipping`: what skips it. The task's `wait_timeout` bounds the wait.
     """
 
     subject: str
@@ -199,6 +202,7 @@ class WatchSpec(Value):
     offset: float = 0.0
     states: tuple[str, ...] = ("success",)
     failing: tuple[str, ...] = ()
+    skipping: tuple[str, ...] = ()
 
 
 class HookSpec(Value):
@@ -215,8 +219,8 @@ class TaskSpec(Value):
     """A node: how to call it, with what, and under which policies.
 
     `runner` names who calls it in the worker: `python`, `flow` (a body that adds children), `run` (another workflow
-    as a run of its own), `noop`, or a dialect's. `timeout` is seconds of one attempt (for `rescheduled` waits: from
-    the first poke, `wait_timeout`). `priority`: higher starts first. `max_active`: live instances per run.
+    as a run of its own), `noop`, or a dialect's. `timeout` is seconds of one attempt; `wait_timeout` of a wait, from
+    its first look: for `rescheduled` waits and for watches. `priority`: higher starts first. `max_active`: live instances per run.
     `teardown_of`: the setups that this task tears down; `counts`: whether its state counts for the run's outcome.
     `executor`: the name of the executor, or none for the run's.
     """

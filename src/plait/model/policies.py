@@ -64,10 +64,15 @@ class RetryPolicy(Value):
 
 
 class LimitUse(Value):
-    """What a task takes of a limit while it runs: `slots` of the limit named `key` (`pool:warehouse`, `tag:db`)."""
+    """What a task takes of a limit while it runs: `slots` of the limit named `key` (`pool:warehouse`, `tag:db`).
+
+    `size`: of a limit that the definition itself declares (so many of this task, over all runs); none for one that is
+    declared elsewhere.
+    """
 
     key: str
     slots: int = 1
+    size: int | None = None
 
 
 class Collision(StrEnum):
@@ -118,8 +123,8 @@ class RunPolicy(Value):
 
     `max_active_runs`: runs at once, `collision` for the one too many. `max_active_tasks`: live executions per run.
     `timeout`: seconds from the start after which a run fails. `fail_fast`: the first failed task ends the run.
-    `pause_after_failures`: after so many failed runs in a row the workflow is paused. `depends_on_past`: a task waits
-    for itself in the run before.
+    `pause_after_failures`: after so many failed runs in a row the workflow is paused. `reruns`: how often a run that
+    would fail runs its failures and what is below them again (`rerun_whole`: everything).
     """
 
     max_active_runs: int | None = None
@@ -128,3 +133,5 @@ class RunPolicy(Value):
     timeout: float | None = None
     fail_fast: bool = False
     pause_after_failures: int | None = None
+    reruns: int = 0
+    rerun_whole: bool = False

@@ -83,11 +83,12 @@ class SlotsGranted(Said):
 
 
 class WatchFired(Said):
-    """Something that a task run waited for came true (`ok`), or can no longer come true."""
+    """Something that a task run waited for came true (`ok`), or can no longer come true; or it is to be skipped."""
 
     no: TaskNo
     index: int
     ok: bool = True
+    skip: bool = False
 
 
 class TriggerFired(Said):

@@ -7,13 +7,15 @@ from plait.engine.run import TaskRun
 from plait.model import commands as c
 from plait.model.ids import RunId, TaskNo, Token
 from plait.model.outcome import ErrorInfo, Outcome, RetryVerdict, Verdict
+from plait.model.policies import LimitUse
+from plait.model.rows import LimitRow
 from plait.model.states import LIVE, RunState
-from plait.model.stimuli import CancelRequested, ExecutionFinished, SlotsGranted, WatchFired
+from plait.model.stimuli import CancelRequested, ExecutionFinished, SlotsGranted
 from plait.model.wire import Execution
 from plait.runtime.binding import upstream_of
 from plait.runtime.hosted import Hosted
 from plait.runtime.shell import Shell
-from plait.runtime.watching import Watching
+from plait.runtime.watching import Watching, fired
 
 SubRun = Callable[[Hosted, TaskRun, Token], None]
 
@@ -136,7 +138,17 @@ class CommandCarrier:
         self._scheduler.timers.set(hosted.run.run_id, command)
         self._scheduler.nudge()
 
+    def declare(self, uses: Sequence[LimitUse]) -> None:
+        """Give the limits a size that the definition itself declares."""
+        limits = self._scheduler.limits
+        new = [use for use in uses if use.size is not None and limits.sizes.get(use.key) != use.size]
+        if new:
+            self._scheduler.store.save_limits([LimitRow(key=use.key, slots=use.size or 0) for use in new])
+            for use in new:
+                limits.resize(use.key, use.size or 0)
+
     def _request_slots(self, hosted: Hosted, command: c.RequestSlots) -> None:
+        self.declare(command.uses)
         said = self._scheduler.limits.impossible(command.uses)
         task = hosted.run.tasks.get(command.no)
         if said is not None and task is not None:
@@ -155,7 +167,7 @@ class CommandCarrier:
     def _add_watch(self, hosted: Hosted, command: c.AddWatch) -> None:
         said = self.watching.add(hosted, command)
         if said is not None:
-            self._scheduler.post(hosted.run.run_id, WatchFired(no=command.no, index=command.index, ok=said))
+            self._scheduler.post(hosted.run.run_id, fired(command.no, command.index, said))
 
     def _start_trigger(self, hosted: Hosted, command: c.StartTrigger) -> None:
         task = hosted.run.tasks.get(command.no)

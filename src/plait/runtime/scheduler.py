@@ -16,7 +16,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
@@ -29,11 +28,9 @@ from plait.model.commands import Command
 from plait.model.errors import EngineError, StoreError, UsageError
 from plait.model.graph import Graph
 from plait.model.ids import RunId, TaskNo
-from plait.model.policies import Collision, LimitUse
 from plait.model.rows import LimitRow, RunRow, SlotRow
 from plait.model.states import RUN_TERMINAL, RunState
 from plait.model.stimuli import (
-    CancelRequested,
     ChildSubmitted,
     ExecutionFinished,
     ExecutionReturned,
@@ -45,10 +42,12 @@ from plait.model.stimuli import (
     TimerFired,
 )
 from plait.model.wire import Finished, Report, Started
-from plait.ports import Clock, Executor, IdSource, RunBatch, RunStore
+from plait.ports import Clock, Executor, IdSource, RunStore, Transaction
+from plait.runtime.admission import RunAdmission
 from plait.runtime.carry_out import CommandCarrier
 from plait.runtime.hosted import Hosted
 from plait.runtime.rows import batch_of, update_run_row
+from plait.runtime.run_request import RunRequest, first_row
 from plait.runtime.timers import Timers
 
 log = logging.getLogger("plait.scheduler")
@@ -61,22 +60,6 @@ FLUSH_AFTER = 0.05
 Observer = Callable[[Hosted, Decision], None]
 Ticket = Callable[[], None]
 """Called once what a stimulus led to is committed."""
-
-
-class RunRequest(msgspec.Struct, kw_only=True):
-    """A run to be made. `params` is JSON; `lengths` are those of the parameters that scopes map over."""
-
-    graph: Graph
-    params: bytes = b"{}"
-    lengths: dict[str, int | list[str]] = {}
-    logical_date: str | None = None
-    partition: str | None = None
-    target: str = ""
-    parent: str | None = None
-    tags: tuple[str, ...] = ()
-    session: bool = True
-    run_id: RunId | None = None
-    extra: dict[str, Any] = {}
 
 
 class Scheduler:
@@ -107,6 +90,7 @@ class Scheduler:
         self.flush_at: float | None = None
         """When what was decided in the background is committed at the latest."""
         self.carrier = CommandCarrier(self)
+        self.admission = RunAdmission(self)
         self.observers.append(self.carrier.watching.observe)
         self.lock = threading.RLock()
         self._inbox: deque[tuple[RunId, Stimulus, Ticket | None]] = deque()
@@ -127,37 +111,21 @@ class Scheduler:
         graph_hash = graph.hash()
         plan = self.plan_of(graph_hash, graph)
         self._check_limits(graph)
-        now = self.clock.now()
-        row = RunRow(
-            run_id=request.run_id or self.ids.run_id(),
-            workflow=graph.name,
-            kind=graph.kind,
-            graph_hash=graph_hash,
-            state=RunState.QUEUED.value,
-            created_at=now,
-            params=request.params,
-            logical_date=request.logical_date,
-            partition=request.partition,
-            parent=request.parent,
-            owner=self.owner,
-            session=request.session,
-            target=request.target,
-            tags=request.tags,
-            extra={**request.extra, "lengths": request.lengths} if request.lengths else request.extra,
-        )
+        row = first_row(request, request.run_id or self.ids.run_id(), graph_hash, self.owner, self.clock.now())
         with self.lock:
             self.store.save_graph(graph_hash, graph)
             with self.store.transaction() as tx:
                 tx.create_run(row)
             hosted = Hosted(Run(row.run_id, plan), row, self.store)
             self.runs[row.run_id] = hosted
-            self._admit(hosted, request.lengths)
+            self.admission.admit(hosted)
         self.pump()
         return row.run_id
 
     def _check_limits(self, graph: Graph) -> None:
         """Raise UsageError when a task asks for slots that it can never get."""
         for node in graph.nodes:
+            self.carrier.declare(node.limits)
             said = self.limits.impossible(node.limits)
             if said is not None:
                 raise UsageError(f"task {node.key!r} of {graph.name!r} cannot start: {said}")
@@ -169,22 +137,11 @@ class Scheduler:
             plan = self._plans[graph_hash] = Plan(graph)
         return plan
 
-    def _admit(self, hosted: Hosted, lengths: dict[str, int | list[str]]) -> None:
-        policy = hosted.graph.policy
-        if policy.max_active_runs is None:
-            self.post(hosted.run.run_id, RunAdmitted(lengths=lengths))
-            return
-        key = f"runs:{hosted.graph.name}"
-        self.store.save_limits([LimitRow(key=key, slots=policy.max_active_runs)])
-        self.limits.resize(key, policy.max_active_runs)
-        held = sorted(owner[0] for owner, uses in self.limits.held.items() if any(use.key == key for use in uses))
-        if policy.collision is Collision.SKIP and len(self.store.slots(key)) >= policy.max_active_runs:
-            reason = f"{hosted.graph.name!r} has {policy.max_active_runs} active runs already"
-            self.post(hosted.run.run_id, CancelRequested(reason=reason))
-            return
-        if policy.collision is Collision.CANCEL and len(held) >= policy.max_active_runs:
-            self.post(held[0], CancelRequested(reason=f"replaced by run {hosted.run.run_id}"))
-        self.limits.request((hosted.run.run_id, RUN), (LimitUse(key=key),))
+    def pause_workflow(self, name: str, *, paused: bool) -> None:
+        """Hold back what triggers start of a workflow, or let it go on."""
+        with self.lock:
+            self.admission.pause(name, paused=paused)
+        self.pump()
 
     def resume(self, run_id: RunId, *, graph: Graph | None = None) -> RunRow:
         """Take a run over that nobody live owns, and go on with it. Raises UsageError when that makes no sense.
@@ -213,8 +170,10 @@ class Scheduler:
             hosted = Hosted(run, row, self.store, snapshot.last_seq)
             self.runs[run_id] = hosted
             if RunState(row.state) is RunState.QUEUED:
-                self._admit(hosted, row.extra.get("lengths", {}))
+                self.admission.admit(hosted)
             else:
+                if RunState(row.state) not in RUN_TERMINAL:
+                    self.admission.take_place(hosted)
                 self.post(run_id, OwnerChanged(epoch=epoch))
         return row
 
@@ -373,18 +332,17 @@ class Scheduler:
         touched = dict(self._dirty)
         self._dirty = {}
         decisions: list[tuple[Hosted, Decision]] = []
-        batches: list[RunBatch] = []
         room = {name: executor.capacity() for name, executor in self.executors.items()}
         try:
             if self.limits.may_grant():
                 with self.store.transaction() as tx:
                     self._grant(lambda request: tx.acquire(self._slots(request)), touched, now)
-                    self._write(tx.write, touched, room, decisions, batches, now)
+                    self._write(tx, touched, room, decisions, now)
             else:
                 self._dispatch(touched, room, now)
                 if any(hosted.run.has_output() for hosted in touched.values()):
                     with self.store.transaction() as tx:
-                        self._write(tx.write, touched, None, decisions, batches, now)
+                        self._write(tx, touched, None, decisions, now)
         except Exception as error:  # noqa: BLE001  nothing was written: these runs go back to their rows
             self.fail(touched.values(), error)
             return False
@@ -400,11 +358,10 @@ class Scheduler:
 
     def _write(
         self,
-        write: Callable[[RunBatch], None],
+        tx: Transaction,
         touched: dict[RunId, Hosted],
         room: dict[str, int] | None,
         decisions: list[tuple[Hosted, Decision]],
-        batches: list[RunBatch],
         now: float,
     ) -> None:
         if room is not None:
@@ -415,8 +372,10 @@ class Scheduler:
             decision = take(hosted.run)
             hosted.row = update_run_row(hosted.row, hosted.run) if decision.changed else hosted.row
             batch, hosted.seq = batch_of(hosted.run, hosted.row, decision, hosted.seq, now)
-            write(batch)
+            tx.write(batch)
             decisions.append((hosted, decision))
+        for remembered in self.admission.after(hosted for hosted, decision in decisions if decision.changed):
+            tx.save_workflow(remembered)
 
     def _dispatch(self, touched: dict[RunId, Hosted], room: dict[str, int], now: float) -> None:
         """Hand out what is ready, oldest hunger first, as far as there is room."""

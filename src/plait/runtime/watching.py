@@ -3,10 +3,10 @@
 from datetime import datetime, timedelta
 
 from plait.engine.decide import Decision
-from plait.engine.watches import Subject, Watch, WatchIndex
+from plait.engine.watches import Said, Subject, Watch, WatchIndex
 from plait.model.commands import AddWatch
 from plait.model.graph import WatchSpec
-from plait.model.ids import MapPath, RunId
+from plait.model.ids import MapPath, RunId, TaskNo
 from plait.model.rows import RunRow
 from plait.model.stimuli import WatchFired
 from plait.runtime.hosted import Hosted
@@ -20,11 +20,11 @@ class Watching:
         self._scheduler = scheduler
         self._index = WatchIndex()
 
-    def add(self, hosted: Hosted, command: AddWatch) -> bool | None:
-        """Begin a watch: true or false when it is decided already, none when it waits."""
+    def add(self, hosted: Hosted, command: AddWatch) -> Said | None:
+        """Begin a watch: what it came to if it is decided already, none when it waits."""
         found = self._subject(hosted, command.spec, command.no, command.path)
         if found is None:
-            return True
+            return Said.TRUE
         subject, state = found
         spec = command.spec
         watch = Watch(
@@ -32,6 +32,7 @@ class Watching:
             subject=subject,
             states=frozenset(spec.states),
             failing=frozenset(spec.failing),
+            skipping=frozenset(spec.skipping),
         )
         return self._index.add(watch, state)
 
@@ -60,7 +61,7 @@ class Watching:
     def _fire(self, subject: Subject, state: str) -> None:
         for watch, said in self._index.changed(subject, state):
             run_id, no, index = watch.owner  # type: ignore[misc]  # every owner here is made in `add`
-            self._scheduler.post(run_id, WatchFired(no=no, index=index, ok=said))
+            self._scheduler.post(run_id, fired(no, index, said))
 
     # --- subjects -----------------------------------------------------------------------------------------------------
 
@@ -73,7 +74,7 @@ class Watching:
                 before = store.previous_run(hosted.graph.name, date) if date is not None else None
                 if before is None:
                     return None
-                key = hosted.run.tasks[no].key  # type: ignore[index]  # the command names a task run of this run
+                key = spec.task or hosted.run.tasks[no].key  # type: ignore[index]  # it is a task run of this run
                 return ("task", before.run_id, key, path), self._task_state(before, key, path)
             case "task":
                 wanted = _shifted(date, spec.offset)
@@ -108,6 +109,11 @@ class Watching:
             case _:
                 pass
         return None
+
+
+def fired(no: TaskNo, index: int, said: Said) -> WatchFired:
+    """What the run hears of a watch that is decided."""
+    return WatchFired(no=no, index=index, ok=said is Said.TRUE, skip=said is Said.SKIP)
 
 
 def _shifted(date: str | None, offset: float) -> str | None:

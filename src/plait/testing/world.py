@@ -20,7 +20,9 @@ from plait.model.ids import RunId, TaskNo, Token
 from plait.model.outcome import Outcome
 from plait.model.rows import LimitRow, OwnerRow
 from plait.model.wire import Execution
+from plait.runtime.asset_triggers import AssetTriggers
 from plait.runtime.hosted import Hosted
+from plait.runtime.node_runs import NodeRuns
 from plait.runtime.scheduler import RunRequest, Scheduler
 from plait.testing.bodies import PlayedBody
 from plait.testing.clock import START, FakeClock
@@ -55,7 +57,7 @@ class World:
         self.taken_at: dict[tuple[RunId, Token], float] = {}
         self.triggers: dict[tuple[RunId, TaskNo], dict[str, Any]] = {}
         """The event waits of deferred task runs."""
-        self._workflows: dict[str, tuple[Graph, dict[str, Answer]]] = {}
+        self._workflows: dict[str, tuple[Graph, Mapping[str, Answer]]] = {}
         self._ids = CountedIds()
         self._room = room
         self._order = order
@@ -78,6 +80,10 @@ class World:
         )
         executor.start(scheduler)
         scheduler.carrier.start_trigger = self._start_trigger
+        self._node_runs = NodeRuns(scheduler, lambda name: self._workflows.get(name, (None, {}))[0])
+        self._asset_triggers = AssetTriggers(scheduler)
+        for graph, _ in self._workflows.values():
+            self._asset_triggers.add(graph)
         scheduler.set_limits([])
         self._bodies.clear()
         self._renew(scheduler.owner)
@@ -100,10 +106,15 @@ class World:
         self.settle()
         return made
 
+    def offer(self, graph: Graph, script: Mapping[str, Answer] | None = None) -> None:
+        """Make a workflow known, so that tasks of other runs, and updates of assets, start it."""
+        self._workflows[graph.name] = (graph, script or {})
+        self._asset_triggers.add(graph)
+
     def runs_of(self, workflow: str) -> list[WorldRun]:
         """All runs of a workflow, oldest first."""
         rows = self.store.list_runs(workflow=workflow, limit=1_000_000)
-        return [self.runs[row.run_id] for row in reversed(rows)]
+        return [self._run_of(row.run_id) for row in reversed(rows)]
 
     def limit(self, **sizes: int) -> None:
         """Declare limits: `limit(pool__warehouse=2)` is `pool:warehouse`."""
@@ -111,8 +122,8 @@ class World:
         self.scheduler.set_limits(rows)
 
     def crash(self) -> None:
-        """The process that hosts the runs is killed: what it had decided and not committed, and what ran, is gone. A new
-        one is there, which owns nothing yet."""
+        """The process that hosts the runs is killed: what it had decided and not committed, and what ran, is gone. There
+        is a new one, which owns nothing yet."""
         dead = self.scheduler.owner
         self.executor, self.scheduler = self._made()
         self.triggers.clear()
@@ -194,6 +205,8 @@ class World:
         place = (hosted.run.run_id, task.no)
         if trigger is None:
             self.triggers.pop(place, None)
+        elif trigger.get("kind") == "run":
+            self._node_runs.start_trigger(hosted, task, trigger)
         else:
             self.triggers[place] = trigger
 

@@ -29,5 +29,5 @@ def show(run_id: str, as_json: bool) -> None:
             print_json(view)
             return
         show_run(view)
-        if view.state != "success":
+        if view.state in ("failed", "crashed"):
             show_failures(queries, RunLogs(store, log_reader()), view)

@@ -46,7 +46,8 @@ def watch(run_id: str, as_json: bool) -> int:
         board = Board()
         if graph is not None:
             board.know(graph)
-        shown = display(board, f"{row.kind} {row.workflow}  {row.run_id}")
+        board.run_id = row.run_id
+        shown = display(board, f"{row.kind} {row.workflow}")
         shown.start()
         try:
             _follow(store, row, board, RunHistory(store, row.run_id, graph))
@@ -57,7 +58,7 @@ def watch(run_id: str, as_json: bool) -> int:
             print_json(view)
         else:
             show_run(view, head=False)
-            if view.state != "success":
+            if view.state in ("failed", "crashed"):
                 show_failures(queries, RunLogs(store, log_reader()), view)
     return 0 if view.state == "success" else 1
 

@@ -24,7 +24,7 @@ def double(number: int) -> int:
 
 
 @task
-def add(numbers: list[int]) -> int:
+def add(numbers) -> int:
     return sum(numbers)
 
 

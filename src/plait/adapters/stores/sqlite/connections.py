@@ -9,11 +9,14 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from plait.adapters.stores.sqlite.failures import is_busy, told
 from plait.model.errors import StoreError
+
+Result = TypeVar("Result")
 
 PATIENCE = 300.0
 """Seconds for which a write waits for its turn."""
@@ -24,45 +27,39 @@ _JITTER_STEPS = 1024
 
 
 def connect(path: Path, *, synchronous: str, readonly: bool = False) -> sqlite3.Connection:
-    """Open a connection. Nothing is read yet, so that a file that is no database is found out later."""
+    """Open a connection. Raises sqlite3.Error, at the latest with the first statement that reads."""
     name = f"{path.as_uri()}?mode={'rw' if readonly else 'rwc'}"  # a reader never makes a file that has gone
     connection = sqlite3.connect(
         name, uri=True, timeout=10.0, isolation_level=None, check_same_thread=False, cached_statements=256
     )
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    patiently(lambda: connection.execute(f"PRAGMA synchronous = {synchronous}"))
     connection.execute("PRAGMA cache_size = -16000")
     connection.execute("PRAGMA temp_store = MEMORY")
     if readonly:
         connection.execute("PRAGMA query_only = ON")
+    else:
+        connection.execute("PRAGMA busy_timeout = 0")  # SQLite's own pauses are longer, and the same for all
     return connection
 
 
-def pauses(patience: float) -> Iterator[None]:
-    """Wait between tries, longer and longer, until `patience` seconds are over; the first try comes at once."""
-    yield
+def patiently(act: Callable[[], Result], patience: float | None = None) -> Result:
+    """Do something as soon as no other connection is in its way; after `patience` seconds raise SQLite's complaint."""
+    end = time.monotonic() + (PATIENCE if patience is None else patience)
     longest = 0.0005
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
+    while True:
+        try:
+            return act()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > end:
+                raise
         jitter = (time.perf_counter_ns() >> 6) % _JITTER_STEPS / _JITTER_STEPS
         time.sleep(longest * (0.2 + 0.8 * jitter))
         longest = min(longest * 1.5, _LONGEST_PAUSE)
-        yield
 
 
-def begin(connection: sqlite3.Connection, patience: float = PATIENCE) -> None:
+def begin(connection: sqlite3.Connection) -> None:
     """Begin a transaction that writes, as soon as nobody else does."""
-    last: sqlite3.OperationalError | None = None
-    for _ in pauses(patience):
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if not is_busy(error):
-                raise
-            last = error
-        else:
-            return
-    assert last is not None
-    raise last
+    patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
 
 
 def roll_back(connection: sqlite3.Connection) -> None:

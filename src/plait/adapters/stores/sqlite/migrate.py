@@ -6,19 +6,23 @@ is left.
 """
 
 import sqlite3
+import threading
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from plait.adapters.stores.sqlite import revisions
 from plait.adapters.stores.sqlite.connections import begin, connect
-from plait.adapters.stores.sqlite.revisions import HEAD, REVISIONS, revision_of
 from plait.model.errors import StoreError
 
 FOLDER = Path(__file__).with_name("migrations")
+_TURN = threading.Lock()
+"""Alembic's context is global: one migration at a time in a process."""
 
 
 def config() -> Config:
@@ -28,14 +32,21 @@ def config() -> Config:
     return made
 
 
-def run_migrations(path: Path, target: str = HEAD) -> None:
-    """Bring the file to revision `target`, one revision a transaction."""
+def run_migrations(path: Path, target: str | None = None) -> None:
+    """Bring the file to revision `target` (the newest), one revision a transaction."""
+    target = target or revisions.HEAD
     engine = create_engine(
         "sqlite://", creator=lambda: connect(path, synchronous="FULL"), poolclass=NullPool, isolation_level=None
     )
     event.listen(engine, "begin", _begin)
-    while _one_more(engine.connect(), path, target):
-        pass
+    with _TURN:
+        try:
+            while _one_more(engine.connect(), path, target):
+                pass
+        except SQLAlchemyError as error:
+            raise StoreError(
+                f"{path} could not be migrated to revision {target}; each step is done or was not begun: {error}"
+            ) from error
 
 
 def _begin(connection: Connection) -> None:
@@ -51,13 +62,13 @@ def _driver(connection: Connection) -> sqlite3.Connection:
 def _one_more(connection: Connection, path: Path, target: str) -> bool:
     """Apply the next revision. False when there is none left."""
     with connection, connection.begin():
-        found = revision_of(_driver(connection), path)
+        found = revisions.revision_of(_driver(connection), path)
         if found == target:
             return False
-        if found is not None and found not in REVISIONS:
+        if found is not None and found not in revisions.REVISIONS:
             raise StoreError(f"{path} was migrated by a newer plait just now: upgrade plait")
         settings = config()
         settings.attributes["connection"] = connection
-        following = REVISIONS[0 if found is None else REVISIONS.index(found) + 1]
+        following = revisions.REVISIONS[0 if found is None else revisions.REVISIONS.index(found) + 1]
         command.upgrade(settings, following)
         return True

@@ -7,8 +7,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from plait.adapters.stores.sqlite.connections import PATIENCE, begin, connect, pauses, roll_back
-from plait.adapters.stores.sqlite.failures import is_busy, told
+from plait.adapters.stores.sqlite.connections import begin, connect, patiently, roll_back
+from plait.adapters.stores.sqlite.failures import told
 from plait.model.errors import StoreError
 
 REVISIONS = ("0001",)
@@ -25,19 +25,8 @@ def prepare(connection: sqlite3.Connection, path: Path, *, migrate: bool) -> boo
 
     Raises StoreError when it may not be, when it is of a newer plait, or of something else.
     """
-    last: sqlite3.OperationalError | None = None
-    for _ in pauses(PATIENCE):  # while others create the file, even a look at it can be refused
-        try:
-            found = _look_or_create(connection, path)
-            break
-        except sqlite3.OperationalError as error:
-            roll_back(connection)
-            if not is_busy(error):
-                raise
-            last = error
-    else:
-        assert last is not None
-        raise last
+    # While others create the file, even a look at it can be refused.
+    found = patiently(lambda: _look_or_create(connection, path))
     if found == HEAD:
         return False
     if found not in REVISIONS:
@@ -51,11 +40,15 @@ def prepare(connection: sqlite3.Connection, path: Path, *, migrate: bool) -> boo
 
 
 def _look_or_create(connection: sqlite3.Connection, path: Path) -> str:
-    found = revision_of(connection, path)
-    if found is None:
-        return create(connection, path)
-    _write_ahead(connection, path)  # a copy (`VACUUM INTO`) begins without
-    return found
+    try:
+        found = revision_of(connection, path)
+        if found is None:
+            return create(connection, path)
+        _write_ahead(connection, path)  # a copy (`VACUUM INTO`) begins without
+        return found
+    except BaseException:
+        roll_back(connection)
+        raise
 
 
 def _write_ahead(connection: sqlite3.Connection, path: Path) -> None:
@@ -68,12 +61,13 @@ def _write_ahead(connection: sqlite3.Connection, path: Path) -> None:
 
 def revision_of(connection: sqlite3.Connection, path: Path) -> str | None:
     """The file's revision, none when it is empty. Raises StoreError for a database of something else."""
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    if application == APPLICATION_ID:
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        return row[0] if row else "none"
-    if application == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-        return None
+    for _ in range(2):  # between two looks another process may have created everything; the second one is sure
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        if application == APPLICATION_ID:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            return row[0] if row else "none"
+        if application == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+            return None
     raise StoreError(f"{path} is an SQLite database, but not one of plait: use another file")
 
 
