@@ -1,0 +1,136 @@
+"""Programs that the tests of SQLite run in processes of their own.
+
+python -m tests.conformance.stores.crowd crowd PATH PROCESSES SECONDS
+python -m tests.conformance.stores.crowd pairs PATH
+python -m tests.conformance.stores.crowd fork PATH
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from plait.adapters.stores.sqlite.store import SqliteStore
+from plait.model.errors import StoreError
+from plait.model.rows import LimitRow
+from plait.ports import RunBatch
+from tests.conformance.stores.kinds import create, event_rows, owner_row, run_row, slot_row, task_row
+
+BATCH = 20
+
+
+def crowd(path: Path, processes: int, seconds: float) -> dict[str, int]:
+    """Many processes open the same fresh file at the same moment, and write for a while."""
+    gate, opener = os.pipe()
+    children = {
+        _child(lambda number=number: _one_of_a_crowd(path, number, processes, seconds, gate))
+        for number in range(processes)
+    }
+    os.close(opener)
+    os.close(gate)
+    failed = sum(os.waitpid(child, 0)[1] != 0 for child in children)
+    return {"failed": failed}
+
+
+def _child(work: Callable[[], None]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    try:
+        work()
+    except BaseException:  # noqa: BLE001  the child's only way to tell is its exit code
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def _one_of_a_crowd(path: Path, number: int, processes: int, seconds: float, gate: int) -> None:
+    for descriptor in range(3, gate + 3):
+        if descriptor != gate:
+            os.closerange(descriptor, descriptor + 1)
+    os.read(gate, 1)  # opens when the parent closes its end
+    store = SqliteStore(path, synchronous="NORMAL")
+    me, end = f"run {number:02}", time.monotonic() + seconds
+    assert store.renew(owner_row(me))
+    store.save_limits([LimitRow(key="shared", slots=3)])
+    create(store, run_row(me, owner=me))
+    written = 0
+    while time.monotonic() < end:
+        with store.transaction() as tx:
+            tasks = [task_row(no) for no in range(written, written + BATCH)]
+            tx.write(RunBatch(run_id=me, epoch=1, tasks=tasks, events=event_rows(written + 1, written + BATCH)))
+            tx.acquire([slot_row("shared", me)])
+        written += BATCH
+        store.put_inbox(f"run {(number + 1) % processes:02}", b"%d" % written)
+        store.drain_inbox([me])
+        assert len(store.slots("shared")) <= 3
+        assert store.renew(owner_row(me))
+        with store.transaction() as tx:
+            tx.write(RunBatch(run_id=me, epoch=1, release=[0]))
+    snapshot = store.load_run(me)
+    assert snapshot is not None
+    assert len(snapshot.tasks) == snapshot.last_seq == written > 0
+    store.close()
+
+
+def pairs(path: Path) -> None:
+    """Write the same to two runs in each transaction, for ever; print what is committed."""
+    store = SqliteStore(path)
+    first = store.load_run("a")
+    if first is None:
+        create(store, run_row("a"), run_row("b"))
+    seq = first.last_seq if first is not None else 0
+    while True:
+        with store.transaction() as tx:
+            for run_id in ("a", "b"):
+                tx.write(RunBatch(run_id=run_id, epoch=1, tasks=[task_row(seq)], events=event_rows(seq + 1, seq + 1)))
+            tx.acquire([slot_row("l", "a", seq), slot_row("l", "b", seq)])
+        seq += 1
+        _tell(str(seq))
+
+
+def fork(path: Path) -> dict[str, str]:
+    """A child uses its parent's store."""
+    store = SqliteStore(path)
+    create(store, run_row())
+
+    def use() -> None:
+        for act in (
+            lambda: store.get_run("r1"),
+            lambda: create(store, run_row("r2")),
+            lambda: store.renew(owner_row()),
+        ):
+            with pytest.raises(StoreError, match="before a fork"):
+                act()
+        store.close()
+        other = SqliteStore(path)
+        create(other, run_row("r3"))
+        other.close()
+
+    status = os.waitpid(_child(use), 0)[1]
+    create(store, run_row("r4"))
+    return {"status": str(status), "runs": " ".join(row.run_id for row in store.list_runs())}
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def main(what: str, path: str, *rest: str) -> None:
+    """Run one of them."""
+    if what == "crowd":
+        _tell(json.dumps(crowd(Path(path), int(rest[0]), float(rest[1]))))
+    elif what == "fork":
+        _tell(json.dumps(fork(Path(path))))
+    else:
+        pairs(Path(path))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
