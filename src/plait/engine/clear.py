@@ -113,17 +113,24 @@ def _siblings(run: Run, tasks: Iterable[TaskRun]) -> Iterator[TaskRun]:
 def _setups_and_teardowns(run: Run, tasks: Iterable[TaskRun]) -> list[TaskRun]:
     """What was set up for these tasks is torn down: it is set up again, and torn down again (Airflow, "Setup and
     teardown"). A teardown alone may run again by itself."""
-    found: dict[TaskNo, TaskRun] = {}
+    places: set[tuple[str, MapPath]] = set()
     for task in tasks:
         for edge in task.node.ups if not task.node.spec.teardown else ():
-            if not edge.guard:
-                continue
-            scope = [edge.up, *(out.down for out in edge.up.downs if out.guard and out.down.spec.teardown)]
-            for other in run.index.values():
-                shared = common_depth(task.node.scopes, other.node.scopes)
-                if other.node in scope and other.path[:shared] == task.path[:shared]:
-                    found[other.no] = other
-    return list(found.values())
+            if edge.guard:
+                scope = [edge.up, *(out.down for out in edge.up.downs if out.guard and out.down.spec.teardown)]
+                places.update((node.key, task.path[: common_depth(task.node.scopes, node.scopes)]) for node in scope)
+    return _at(run, places)
+
+
+def _at(run: Run, places: set[tuple[str, MapPath]]) -> list[TaskRun]:
+    """All task runs of these nodes at or below these paths."""
+    if not places:
+        return []
+    return [
+        task
+        for task in run.index.values()
+        if any((task.key, task.path[:depth]) in places for depth in range(len(task.path) + 1))
+    ]
 
 
 def _neighbours(run: Run, seeds: list[TaskRun], *, upstream: bool) -> list[TaskRun]:
@@ -137,11 +144,7 @@ def _neighbours(run: Run, seeds: list[TaskRun], *, upstream: bool) -> list[TaskR
             if not any((other.key, place[:depth]) in seen for depth in range(len(place) + 1)):
                 seen.add((other.key, place))
                 todo.append((other, place))
-    return [
-        task
-        for task in run.index.values()
-        if any((task.key, task.path[:depth]) in seen for depth in range(len(task.path) + 1))
-    ]
+    return _at(run, seen)
 
 
 def _kept_expansions(run: Run, chosen: dict[TaskNo, TaskRun]) -> list[tuple[str, MapPath, tuple[MapElement, ...]]]:

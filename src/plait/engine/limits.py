@@ -25,7 +25,6 @@ def runs_limit(workflow: str) -> str:
     return f"runs:{workflow}"
 
 
-
 class Request:
     """One owner's request for slots of one or more limits, all or nothing."""
 

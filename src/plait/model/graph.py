@@ -220,7 +220,8 @@ class TaskSpec(Value):
 
     `runner` names who calls it in the worker: `python`, `flow` (a body that adds children), `run` (another workflow
     as a run of its own), `noop`, or a dialect's. `timeout` is seconds of one attempt; `wait_timeout` of a wait, from
-    its first look: for `rescheduled` waits and for watches. `priority`: higher starts first. `max_active`: live instances per run.
+    its first look: for `rescheduled` waits and for watches. `priority`: higher starts first. `max_active`: live
+    instances per run.
     `teardown_of`: the setups that this task tears down; `counts`: whether its state counts for the run's outcome.
     `executor`: the name of the executor, or none for the run's.
     """

@@ -18,6 +18,7 @@ from plait.runtime.shell import Shell
 from plait.runtime.watching import Watching, fired
 
 SubRun = Callable[[Hosted, TaskRun, Token], None]
+StartTrigger = Callable[[Hosted, TaskRun, dict[str, Any] | None], None]
 
 
 class CommandCarrier:
@@ -35,7 +36,7 @@ class CommandCarrier:
         self.grants: dict[tuple[RunId, TaskNo], Callable[[], None]] = {}
         """Who waits for the slots of a body that goes on after it was blocked."""
         self.start_sub_run: SubRun = _no_sub_runs
-        self.start_trigger: Callable[[Hosted, TaskRun, dict[str, Any] | None], None] = _no_triggers
+        self.start_trigger: StartTrigger = _no_triggers
         self.on_end: list[Callable[[Hosted], None]] = []
         self._handlers: dict[type, Callable[[Hosted, Any], None]] = {
             c.Execute: self._execute,

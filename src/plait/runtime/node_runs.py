@@ -92,9 +92,7 @@ class NodeRuns:
             self._resume(hosted, task, run_id, state)
         elif task.state in LIVE:
             outcome = self._outcome(run_id, state)
-            self._scheduler.post(
-                hosted.run.run_id, ExecutionFinished(no=task.no, token=task.token, outcome=outcome)
-            )
+            self._scheduler.post(hosted.run.run_id, ExecutionFinished(no=task.no, token=task.token, outcome=outcome))
 
     def _resume(self, hosted: Hosted, task: TaskRun, run_id: RunId, state: str) -> None:
         payload = {"run_id": run_id, "state": state}

@@ -1,4 +1,4 @@
-"""An executor that runs nothing: it takes executions and reports what a script, or the test itself, says they came to."""
+"""An executor that runs nothing: it takes executions, and reports what a script (or the test itself) makes of them."""
 
 from collections.abc import Callable, Iterable, Sequence
 

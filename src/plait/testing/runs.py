@@ -90,9 +90,7 @@ class WorldRun:
 
     def executions(self, key: str, *path: Element) -> list[Execution]:
         """All executions that were handed out for a task, oldest first."""
-        return [
-            e for e in self.world.executor.taken if (e.run.run_id, e.key, e.path) == (self.run_id, key, path)
-        ]
+        return [e for e in self.world.executor.taken if (e.run.run_id, e.key, e.path) == (self.run_id, key, path)]
 
     @property
     def order(self) -> list[str]:

@@ -23,6 +23,7 @@ from plait.model.wire import Execution
 from plait.runtime.asset_triggers import AssetTriggers
 from plait.runtime.hosted import Hosted
 from plait.runtime.node_runs import NodeRuns
+from plait.runtime.own_triggers import OwnTriggers
 from plait.runtime.scheduler import RunRequest, Scheduler
 from plait.testing.bodies import PlayedBody
 from plait.testing.clock import START, FakeClock
@@ -79,8 +80,8 @@ class World:
             owner=f"owner-{self._owners}",
         )
         executor.start(scheduler)
-        scheduler.carrier.start_trigger = self._start_trigger
-        self._node_runs = NodeRuns(scheduler, lambda name: self._workflows.get(name, (None, {}))[0])
+        runs = NodeRuns(scheduler, lambda name: self._workflows.get(name, (None, {}))[0])
+        OwnTriggers(scheduler, runs, self._start_trigger)
         self._asset_triggers = AssetTriggers(scheduler)
         for graph, _ in self._workflows.values():
             self._asset_triggers.add(graph)
@@ -205,8 +206,6 @@ class World:
         place = (hosted.run.run_id, task.no)
         if trigger is None:
             self.triggers.pop(place, None)
-        elif trigger.get("kind") == "run":
-            self._node_runs.start_trigger(hosted, task, trigger)
         else:
             self.triggers[place] = trigger
 
@@ -240,4 +239,6 @@ class World:
             for stored in self.store.tasks(run_id):
                 task = hosted.run.tasks.get(stored.no)
                 if task is None or task.state.value != stored.state:
-                    raise EngineError(f"task run {stored.no} of {run_id} is {task and task.state}, its row {stored.state}")
+                    raise EngineError(
+                        f"task run {stored.no} of {run_id} is {task and task.state}, its row {stored.state}"
+                    )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from plait.engine.requests import TOO_LATE
 from plait.model import stimuli as s
 from plait.model.commands import AddWatch, Execute, StartTrigger
 from plait.model.graph import WatchSpec
@@ -115,13 +116,15 @@ def test_a_retry_begins_at_the_beginning():
     assert (world.commands_of(Execute)[-1].resume, task.attempt) == (None, 2)
 
 
-def test_a_deferral_that_takes_too_long_fails_for_good():
+def test_a_deferral_that_takes_too_long_resumes_with_an_error():
     world, task = deferred(timeout=50.0)
     world.jump(50)
-    assert (task.state, task.attempt) == (S.FAILED, 0)
     assert world.commands_of(StartTrigger)[-1] == StartTrigger(no=task.no, trigger=None)
     world.say(s.TriggerFired(no=task.no))
-    assert task.state is S.FAILED
+    world.dispatch()
+    assert world.commands_of(Execute)[-1].resume == {"event": None, "error": TOO_LATE}
+    world.finish(task, bad())
+    assert (task.state, task.attempt) == (S.RETRY_WAIT, 1)
 
 
 def test_the_time_limit_of_an_earlier_wait_does_not_end_a_later_one():
@@ -141,7 +144,7 @@ def test_a_trigger_is_started_again_for_a_new_owner():
     assert world.commands_of(StartTrigger)[-1].trigger == {"kind": "file"}
     assert world.states["a"] == "deferred"
     world.jump(30)
-    assert world.states["a"] == "failed"
+    assert world.states["a"] == "ready"
 
 
 # --- pausing for input ------------------------------------------------------------------------------------------------
