@@ -16,6 +16,7 @@ from tests.cli.conftest import Command
 
 
 def _lines(board: Board, *, seconds: float = 0.3) -> list[str]:
+    board.run_id = "0001"
     stream = io.StringIO()
     stream.close = lambda: None  # type: ignore[method-assign]  # it is read after the display has let go of it
     shown = PlainLines(board, "title", lambda: None, stream)

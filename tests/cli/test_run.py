@@ -182,7 +182,7 @@ def _until(command: Command, count: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("name", ["naps", "naps_in_body"])
+@pytest.mark.parametrize("name", ["naps", "naps_in_body", "dozes"])
 def test_ctrl_c_cancels_the_run(plait: Command, files: Path, name: str) -> None:
     process = plait.start("run", files / "work.py", name, "--json")
     _until(plait, 1)

@@ -13,5 +13,5 @@ def stubborn():
     while True:
         try:
             time.sleep(60)
-        except KeyboardInterrupt:
+        except BaseException:  # noqa: BLE001, S112  that is what stubborn means
             continue

@@ -1,5 +1,6 @@
 """What the command line's tests run: small, quick, and some of it fails on purpose."""
 
+import asyncio
 import os
 import sys
 import time
@@ -147,3 +148,14 @@ def same(x):
 @dag
 def many(count: int = 2000):
     return total(same.map(numbers(count)))
+
+
+@task
+async def doze(seconds):
+    note("nap")
+    await asyncio.sleep(seconds)
+
+
+@flow
+async def dozes(seconds: float = 60.0):
+    await doze(seconds)
