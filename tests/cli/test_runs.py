@@ -59,6 +59,13 @@ def test_logs(shared: Command, ran: dict[str, str]) -> None:
     assert sorted(followed.out.splitlines()) == sorted(everything.out.splitlines())
 
 
+def test_logs_of_an_attempt_before_the_last(shared: Command, ran: dict[str, str]) -> None:
+    result = shared("runs", "logs", ran["fails"], "breaks[1]", "--attempt", 1)
+    assert result.out == "about to break on 1\n"
+    assert "==> breaks[1], attempt 1, failed" in result.err
+    assert "there is no attempt 9" in shared("runs", "logs", ran["fails"], "breaks[1]", "--attempt", 9).err
+
+
 def test_watch_of_a_run_that_is_over(shared: Command, ran: dict[str, str]) -> None:
     assert shared("runs", "watch", ran["doubles"], "--json").json["state"] == "success"
     assert "failed" in shared("runs", "watch", ran["fails"], code=1).out
