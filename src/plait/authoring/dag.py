@@ -196,15 +196,15 @@ class Dag(Generic[P, R]):
             hooks=hook_specs(self.options_),
         )
         _check(graph, self.place, tracer)
-        return LiveGraph(graph=graph, nodes=tracer.live, fn=self.fn, hooks=hooks_by_name(self.options_))
+        return LiveGraph(graph=graph, nodes=tracer.live, fn=self.fn, hooks=hooks_of(self.options_))
 
     def __repr__(self) -> str:
         return f"<dag {self.name!r}>"
 
 
-def hooks_by_name(options: WorkflowOptions) -> dict[str, Callable[..., Any]]:
-    """A workflow's hooks by their qualified name, as the graph's `HookSpec` names them."""
-    return {code_of(hook).name: hook for _, hook in options.hooks}
+def hooks_of(options: WorkflowOptions) -> tuple[Hook, ...]:
+    """A workflow's hooks, in the order of the graph's `HookSpec`s."""
+    return tuple(hook for _, hook in options.hooks)
 
 
 def hook_specs(options: WorkflowOptions) -> tuple[HookSpec, ...]:

@@ -17,7 +17,7 @@ from plait.authoring.dag import (
     check_function,
     check_scheduled,
     hook_specs,
-    hooks_by_name,
+    hooks_of,
     lower_workflow,
     triggers_of,
 )
@@ -130,9 +130,7 @@ class Flow(Generic[P, R]):
             hooks=hook_specs(self.options_),
             metadata={"executor": self.executor},
         )
-        return LiveGraph(
-            graph=graph, nodes={self.name: LiveNode(self.fn)}, fn=self.fn, hooks=hooks_by_name(self.options_)
-        )
+        return LiveGraph(graph=graph, nodes={self.name: LiveNode(self.fn)}, fn=self.fn, hooks=hooks_of(self.options_))
 
     def __repr__(self) -> str:
         return f"<flow {self.name!r}>"

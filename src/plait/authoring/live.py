@@ -21,10 +21,10 @@ class LiveNode:
 
 @dataclass
 class LiveGraph:
-    """A graph and its live nodes by key. `fn` is the workflow's function; `hooks` are its own, by name."""
+    """A graph and its live nodes by key. `fn` is the workflow's function; `hooks` are its own, in order."""
 
     graph: Graph
     nodes: dict[str, LiveNode]
     fn: Callable[..., Any] | None = None
-    hooks: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
+    hooks: tuple[Callable[..., Any], ...] = ()
     index: dict[str, TaskSpec] = field(default_factory=dict[str, TaskSpec])

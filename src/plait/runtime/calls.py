@@ -8,11 +8,13 @@ import msgspec
 
 from plait.authoring.dag import Dag
 from plait.authoring.task import Task
+from plait.authoring.where import code_of
 from plait.engine.run import TaskRun
-from plait.model.graph import CodeRef, TaskSpec
+from plait.model.graph import TaskSpec
 from plait.model.ids import RunId, TaskNo
 from plait.model.wire import Execution
 from plait.runtime.futures import HostFuture, replaced, resolved
+from plait.worker.hooks import place_of_hook
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -35,7 +37,7 @@ class Calls:
         self._open: dict[RunId, dict[TaskNo, Call]] = {}
         self._ends: dict[tuple[RunId, TaskNo], Callable[[], None]] = {}
         self._specs: WeakKeyDictionary[Any, dict[str, TaskSpec]] = WeakKeyDictionary()
-        self._hooks: dict[CodeRef, Callable[..., Any]] = {}
+        self._hooks: dict[tuple[str, int], Callable[..., Any]] = {}
 
     def spec_of(self, callee: Any, executor: str) -> TaskSpec:
         """The node of a callee as a child on an executor; the same object each time."""
@@ -47,7 +49,7 @@ class Calls:
             else:
                 spec = msgspec.structs.replace(callee.spec, executor=executor, inputs={})
             if isinstance(callee, Task):
-                self._hooks.update(zip((hook.code for hook in spec.hooks), callee.hooks, strict=True))
+                self._hooks.update({(spec.key, index): hook for index, hook in enumerate(callee.hooks)})
             known[executor] = spec
         return spec
 
@@ -93,9 +95,10 @@ class Calls:
         call = self.of(execution.run.run_id, execution.no)
         return None if call is None else (call.callee, *call.with_each(resolved))
 
-    def hook_of(self, code: CodeRef) -> Callable[..., Any] | None:
+    def hook_of(self, execution: Execution) -> Callable[..., Any] | None:
         """A hook of a task that was called here."""
-        return self._hooks.get(code)
+        hook = self._hooks.get(place_of_hook(execution))
+        return hook if hook is not None and execution.code == code_of(hook) else None
 
     def came_to(self, execution: Execution, value: Any, error: BaseException | None = None) -> None:
         """Hand the live value (or exception) of an execution in this process to its future."""

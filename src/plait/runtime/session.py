@@ -23,7 +23,7 @@ from plait.engine.run import Run
 from plait.model.errors import UsageError
 from plait.model.graph import OverParam
 from plait.model.ids import RunId
-from plait.model.states import RunState
+from plait.model.states import RUN_TERMINAL, RunState
 from plait.model.stimuli import CancelRequested, ClearRequested
 from plait.model.wire import Execution
 from plait.ports import Capturing, Clock, EventBus, Executor, IdSource, ResultStore, Runner, RunStore
@@ -301,6 +301,8 @@ class Session:
             self.scheduler.carrier.inline.pop((run_id, task.no), None)
         self._calls.over(run_id, ended)
         self._hand_out_body(hosted.run, decision)
+        if decision.released or decision.assets or hosted.run.state in RUN_TERMINAL:
+            self._bus.publish("freed")  # a run of another process may wait for it
         for observer in self.observers:
             observer(hosted, decision)
 

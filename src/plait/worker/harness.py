@@ -18,7 +18,7 @@ from plait.authoring.live import LiveGraph
 from plait.authoring.scope import in_scope
 from plait.authoring.task import Task
 from plait.model.errors import UsageError
-from plait.model.graph import CodeRef, TaskSpec
+from plait.model.graph import TaskSpec
 from plait.model.outcome import AssetEvent, CheckResult, Outcome, Stored
 from plait.model.wire import Execution, RunInfo
 from plait.ports import ResultStore
@@ -46,7 +46,7 @@ class Callers(Protocol):
         """What an execution calls, with its arguments; none when nobody here called it."""
         ...
 
-    def hook_of(self, code: CodeRef) -> Callable[..., Any] | None:
+    def hook_of(self, execution: Execution) -> Callable[..., Any] | None:
         """A hook of a task that was called here."""
         ...
 
@@ -211,9 +211,8 @@ class Harness:
         return Call(task.fn, positional, named, task, task.spec)
 
     def _hook(self, execution: Execution, context: Context) -> Call:
-        assert execution.code is not None  # every hook is of a `HookSpec`, which names its code
-        own = self._callers.hook_of(execution.code) if self._callers is not None else None
-        fn = own or find_hook(execution.code, self._code.live(execution.run))
+        own = self._callers.hook_of(execution) if self._callers is not None else None
+        fn = own or find_hook(execution, self._code.live(execution.run))
         told: Mapping[str, Any] = execution.resume or {}
         state = told.get("state") or (execution.child or "::").split(":")[1]
         about = {
@@ -272,12 +271,25 @@ class Harness:
                 outcome,
                 outputs={name: self._store(execution, name, each, key) for name, each in values.items()},
                 lengths=_lengths(spec, values, every=key is not None),
-                branch=_branch(value) if execution.runner == "branch" else None,
+                branch=self._branch(execution, value) if execution.runner == "branch" else None,
                 short_circuit=_short_circuit(spec, value) if execution.runner == "short_circuit" else None,
             )
         if key is not None and call.task is not None:
             remember(self._results, key, call.task, outcome)
         return msgspec.structs.replace(outcome, assets=_assets(spec, values, context))
+
+    def _branch(self, execution: Execution, value: Any) -> tuple[str, ...]:
+        chosen = _names(value)
+        graph = self._code.live(execution.run).graph
+        known = {node.key for node in graph.nodes} | {group.key for group in graph.groups}
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            below = sorted({edge.downstream for edge in graph.edges if edge.upstream == execution.key})
+            raise UsageError(
+                f"the branch {execution.key!r} chose {unknown[0]!r}, which is no task of {graph.name!r}",
+                right=f"return the names of tasks below it: {', '.join(below) or 'there are none'}",
+            )
+        return chosen
 
     def _store(self, execution: Execution, output: str, value: Any, key: str | None) -> Stored:
         run_id, no, token = execution.run.run_id, execution.no, execution.token
@@ -326,7 +338,7 @@ def _lengths(spec: TaskSpec | None, values: Mapping[str, Any], *, every: bool) -
     return found
 
 
-def _branch(value: Any) -> tuple[str, ...]:
+def _names(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, str):
