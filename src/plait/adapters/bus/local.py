@@ -1,78 +1,150 @@
-"""A bus between the processes on one SQLite file: Unix datagram sockets in a folder of that database. No polling
-(C5)."""
+"""A bus between the processes on one SQLite file: Unix datagram sockets in a folder of that database. No polling (C5).
+
+A process that listens binds a socket of its own in the folder; `publish` sends to every socket there and removes those
+that nobody holds any more. The folder is private to the user: processes of another user on the same file hear nothing,
+and look on their slow timers. It lies in /tmp, whatever TMPDIR says, so that all processes agree, and so that the name
+of a socket stays below the 104 bytes that macOS allows.
+
+After a fork, the child's copy of a bus may publish; it neither listens nor takes the parent's socket away.
+"""
 
 import contextlib
 import hashlib
 import os
+import selectors
 import socket
+import stat
 import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from plait.adapters.bus.memory import tell
+from plait.adapters.stores.urls import parse
+from plait.model.errors import StoreError
+
 LONGEST = 512
+"""Bytes of a message, at most."""
+TRIES = 8
 
 
 class LocalBus:
-    """Each process binds a socket; `publish` sends to those of all others, and removes the ones whose process is gone.
-
-    The folder's name is short (macOS allows 104 bytes for a socket's path), private to the user, and the same for all
-    processes on one database.
-    """
+    """The bus of the database at `url`. A socket and a thread are made with the first subscription."""
 
     def __init__(self, url: str):
-        digest = hashlib.blake2b(url.encode(), digest_size=6).hexdigest()
-        self._folder = Path(tempfile.gettempdir()) / f"plait-{os.getuid()}-{digest}"
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        if self._folder.stat().st_uid != os.getuid():
-            raise PermissionError(f"{self._folder} belongs to another user")
-        self._path = self._folder / f"{os.getpid()}-{os.urandom(3).hex()}"
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(self._path))
-        self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._sender.setblocking(False)
+        self._folder = _folder(_key(url))
+        self._pid = os.getpid()
+        self._path: Path | None = None
         self._callbacks: list[Callable[[str], None]] = []
+        self._lock = threading.Lock()
+        self._sender: socket.socket | None = None
+        self._receiver: socket.socket | None = None
+        self._stop: tuple[socket.socket, socket.socket] | None = None
         self._thread: threading.Thread | None = None
-        self._closed = False
 
     def publish(self, topic: str) -> None:
-        """Wake every other process."""
-        for path in self._folder.iterdir():
-            if path == self._path:
-                continue
-            try:
-                self._sender.sendto(topic.encode()[:LONGEST], str(path))
-            except (ConnectionRefusedError, FileNotFoundError):
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
-            except (BlockingIOError, OSError):
-                continue  # its queue is full: it has been woken already
+        """Wake every other process that listens."""
+        data = topic.encode("utf-8", "replace")[:LONGEST]
+        own = self._path if os.getpid() == self._pid else None
+        with self._lock, contextlib.suppress(OSError):  # no folder: nobody listens
+            if self._sender is None:
+                self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._sender.setblocking(False)
+            for name in os.listdir(self._folder):
+                path = self._folder / name
+                if path != own:
+                    _send(self._sender, data, path)
 
     def subscribe(self, callback: Callable[[str], None]) -> None:
-        """Call back for each message, on a thread of the bus."""
-        self._callbacks.append(callback)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._listen, name="plait-bus", daemon=True)
-            self._thread.start()
+        """Call back for each message of another process."""
+        if os.getpid() != self._pid:
+            raise StoreError("a bus does not listen after a fork: open another one in the child")
+        with self._lock:
+            self._callbacks.append(callback)
+            if self._thread is None:
+                self._receiver = self._bind()
+                self._stop = socket.socketpair()
+                self._thread = threading.Thread(
+                    target=self._listen, args=(self._receiver, self._stop[1]), name="plait-bus", daemon=True
+                )
+                self._thread.start()
 
-    def _listen(self) -> None:
-        while not self._closed:
-            data = self._socket.recv(LONGEST)
-            if self._closed:
-                return
-            for callback in self._callbacks:
-                callback(data.decode())
+    def _bind(self) -> socket.socket:
+        """A socket of our own. The folder may go at any moment: the last one to leave takes it away."""
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        last: OSError | None = None
+        for _ in range(TRIES):
+            path = self._folder / f"{os.getpid()}-{os.urandom(4).hex()}"
+            try:
+                self._folder.mkdir(mode=0o700, exist_ok=True)
+                made.bind(str(path))
+            except OSError as error:
+                last = error
+                continue
+            self._path = path
+            return made
+        made.close()
+        raise StoreError(f"no socket can be made in {self._folder} ({last}); processes could not wake each other")
+
+    def _listen(self, receiver: socket.socket, stop: socket.socket) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(receiver, selectors.EVENT_READ)
+            selector.register(stop, selectors.EVENT_READ)
+            while True:
+                ready = [key.fileobj for key, _ in selector.select()]
+                if stop in ready:
+                    return
+                tell(tuple(self._callbacks), receiver.recv(LONGEST).decode("utf-8", "replace"))
 
     def close(self) -> None:
         """Stop listening, and take the socket away."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._lock:
+            thread, self._thread = self._thread, None
+            path, self._path = self._path, None
+            if thread is not None and os.getpid() == self._pid and self._stop is not None:
+                self._stop[0].send(b"x")
+                if thread is not threading.current_thread():
+                    thread.join(timeout=5)
+            for each in (self._sender, self._receiver, *(self._stop or ())):
+                if each is not None:
+                    each.close()
+            self._sender = self._receiver = self._stop = None
+        if path is not None and os.getpid() == self._pid:
+            with contextlib.suppress(OSError):  # gone already, or others are still there
+                path.unlink()
+                self._folder.rmdir()
+
+
+def _send(sender: socket.socket, data: bytes, path: Path) -> None:
+    try:
+        sender.sendto(data, str(path))
+    except (ConnectionRefusedError, FileNotFoundError):  # its process is gone
         with contextlib.suppress(OSError):
-            self._sender.sendto(b"", str(self._path))
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=5)
-        self._socket.close()
-        self._sender.close()
+            path.unlink()
+    except OSError:  # its queue is full: it has been woken already
+        return
+
+
+def _key(url: str) -> str:
+    address = parse(url)
+    if address.path is None:  # nobody else can be there
+        return f"{address.scheme}-{os.getpid()}"
+    return os.path.realpath(address.path)
+
+
+def _folder(key: str) -> Path:
+    """The folder of a database: the same for all processes of this user, and no one else's."""
+    base = Path("/tmp")  # noqa: S108  checked below: it is ours, and no link
+    if not os.access(base, os.W_OK | os.X_OK):
+        base = Path(tempfile.gettempdir())
+    digest = hashlib.blake2b(os.fsencode(key), digest_size=8).hexdigest()
+    for turn in range(TRIES):  # another user may have taken a name, by malice
+        folder = base / f"plait-{os.getuid()}-{digest}{turn or ''}"
         with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
+            found = folder.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+                continue
+            if stat.S_IMODE(found.st_mode) != 0o700:
+                folder.chmod(0o700)
+        return folder
+    raise StoreError(f"every name for a folder of sockets in {base} is taken by another user")
