@@ -1,8 +1,8 @@
 """How the cost of a task grows with the number of tasks: a chain, a wide graph, a map; from 100 to 10,000 tasks.
 
-Each case runs warm (the second of two runs in one session), tasks in two worker processes, on SQLite with WAL and synchronous=FULL. The
-measure is wall time a task; the last column is its ratio to the smallest size of the same shape, which stays near 1 when the
-cost is linear.
+Each case runs warm (the second of two runs in one session), tasks in two worker processes, on SQLite with WAL and
+synchronous=FULL. The measure is wall time a task; the last column is its ratio to the smallest size of the same
+shape, which stays near 1 when the cost is linear.
 """
 
 import tempfile
@@ -10,8 +10,12 @@ import time
 from pathlib import Path
 
 from bench.report import Table
+from plait.authoring.definitions import Workflow
+from plait.bootstrap import open_session, temporary_settings
+from plait.runtime.session import Session
+from plait.worker.loading import load_target
 
-FILE = '''
+FILE = """
 from plait import dag, task
 
 @task
@@ -26,29 +30,26 @@ def total(xs): return sum(xs)
 @dag
 def mapped(n: int = 100):
     return total(inc.map(numbers(n)))
-'''
-CHAIN = '''
+"""
+CHAIN = """
 @dag
 def chain_{n}():
     x = inc(0)
     for _ in range({n} - 1):
         x = inc(x)
     return x
-'''
-WIDE = '''
+"""
+WIDE = """
 @dag
 def wide_{n}():
     first = inc(0)
     return total([inc(first) for _ in range({n})])
-'''
+"""
 SIZES = {"chain": (100, 300, 1000), "wide": (100, 1000, 10_000), "map": (100, 1000, 10_000)}
 
 
 def run() -> Table:
     """Measure all shapes and sizes."""
-    from plait.bootstrap import open_session, temporary_settings
-    from plait.worker.loading import load_target
-
     folder = Path(tempfile.mkdtemp(prefix="plait-bench-"))
     file = folder / "linear_shapes.py"
     text = FILE + "".join(CHAIN.format(n=n) for n in SIZES["chain"]) + "".join(WIDE.format(n=n) for n in SIZES["wide"])
@@ -66,7 +67,7 @@ def run() -> Table:
     return table
 
 
-def _once(session, workflow, params) -> float:  # type: ignore[no-untyped-def]  # a benchmark imports plait late
+def _once(session: Session, workflow: Workflow, params: dict[str, int]) -> float:
     begin = time.perf_counter()
     run_id = session.start(workflow, params)
     session.wait(run_id)

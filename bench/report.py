@@ -28,7 +28,9 @@ class Table:
         """The table as text."""
         lines = [self.columns, *[tuple(_shown(value) for value in row) for row in self.rows]]
         widths = [max(len(str(line[i])) for line in lines) for i in range(len(self.columns))]
-        return "\n".join("  ".join(str(cell).rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+        return "\n".join(
+            "  ".join(str(cell).rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+        )
 
     def save(self) -> Path:
         """Write the rows as JSON, with the surroundings."""

@@ -173,7 +173,7 @@ class Terminal:
 
     def run(self, text: str, seconds: float) -> tuple[int | None, str]:
         """The command's status, None where it did not end in time, and its output."""
-        assert self._bash.stdin is not None  # noqa: S101 - for the type checker: Popen was told PIPE
+        assert self._bash.stdin is not None
         self._count += 1
         script = self._scratch / f"{self._count}.sh"
         output = self._scratch / f"{self._count}.out"
@@ -188,7 +188,7 @@ class Terminal:
         return status, output.read_text(errors="replace") if output.exists() else ""
 
     def _read_status(self, seconds: float) -> int | None:
-        assert self._bash.stdout is not None  # noqa: S101 - for the type checker: Popen was told PIPE
+        assert self._bash.stdout is not None
         deadline = time.monotonic() + seconds
         answer = b""
         while not answer.endswith(b"\n"):

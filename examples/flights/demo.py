@@ -9,9 +9,10 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from nyc import places, warehouse
 from rich.console import Console
 from rich.table import Table
+
+from nyc import places, warehouse
 
 HERE = Path(__file__).parent
 FIRST, LAST = date(2013, 1, 1), date(2013, 1, 31)

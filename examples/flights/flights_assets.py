@@ -4,7 +4,6 @@ from datetime import date
 
 from flights_tasks import WAREHOUSE
 from nyc import steps
-
 from plait import asset, daily
 
 days = daily("2013-01-01", end="2014-01-01")

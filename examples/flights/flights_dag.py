@@ -3,7 +3,6 @@
 from datetime import date
 
 from flights_tasks import check, enrich, extract, load, measure_delays, publish, summarize, validate
-
 from plait import cron, dag, logical_date
 
 

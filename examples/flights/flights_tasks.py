@@ -1,7 +1,6 @@
 """The steps as tasks: what plait adds to the plain functions of `nyc`. The DAG and the flow use the same ones."""
 
 from nyc import errors, steps
-
 from plait import Retry, pool, task
 
 WAREHOUSE = "warehouse"

@@ -3,7 +3,6 @@
 from datetime import date, timedelta
 
 from flights_dag import daily_flights
-
 from plait import flow
 
 

@@ -19,7 +19,9 @@ from plait._version import __version__
 from plait.authoring import scope as _scope
 
 if sys.platform == "win32":
-    raise ImportError("plait runs on Linux and macOS; on Windows, use it in WSL: https://learn.microsoft.com/windows/wsl")
+    raise ImportError(
+        "plait runs on Linux and macOS; on Windows, use it in WSL: https://learn.microsoft.com/windows/wsl"
+    )
 
 if TYPE_CHECKING:
     from plait.authoring.asset import Asset, Check, asset, check

@@ -72,11 +72,12 @@ class NodePlan:
 
     `below` and `above` are the nodes that wait for it and that it waits for, by an edge or because a scope is mapped
     over what one emits, each with how many mapped scopes they share. A `body` adds children; a `hook` is called in any
-    state of its run; what `outlives` a run that is cancelled (a hook, a teardown) runs all the same.
+    state of its run; what `outlives` a run that is cancelled (a hook, a teardown) runs all the same. What is `callless`
+    needs nothing of the call that added it: it goes on without its body.
     """
 
     __slots__ = (
-        "above", "below", "body", "depth", "downs", "feeds", "gate_depths", "gate_sizes", "hook", "hooked", "index",
+        "above", "below", "body", "callless", "depth", "downs", "feeds", "gate_depths", "gate_sizes", "hook", "hooked", "index",
         "key", "max_active", "outlives", "scopes", "slotless", "spec", "ups",
     )  # fmt: skip
 
@@ -97,6 +98,7 @@ class NodePlan:
         self.hooked: Final = bool(spec.hooks)
         self.body: Final = spec.runner == "flow"
         self.hook: Final = spec.runner == "hook"
+        self.callless: Final = self.hook or spec.runner == "pause"
         self.outlives: Final = self.hook or spec.teardown
         bounds = (spec.max_active, *(scope.spec.concurrency for scope in scopes))
         self.max_active: Final = min((bound for bound in bounds if bound), default=None)

@@ -84,7 +84,7 @@ def _go_on(run: Run, task: TaskRun) -> None:
         run.open += 1
         run.count_live(task, 1)
     if not task.terminal:
-        task.lost = task.parent is not None and not task.node.hook
+        task.lost = task.parent is not None and not task.node.callless
     if task.state in LIVE:
         _begin_again(run, task)
     elif task.state is S.READY:

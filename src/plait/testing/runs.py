@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from plait.adapters.stores.memory import MemoryStore
 from plait.engine.run import Run, TaskRun
 from plait.model.events import Event
-from plait.model.ids import RunId
+from plait.model.ids import RunId, Token
 from plait.model.outcome import Outcome
 from plait.model.rows import RunRow, TaskRow
 from plait.model.stimuli import (
@@ -19,10 +20,9 @@ from plait.model.stimuli import (
 )
 from plait.model.wire import Execution
 from plait.runtime.rows import decode_event
+from plait.runtime.scheduler import Scheduler
 from plait.testing.bodies import MakesBody, is_body
-
-if TYPE_CHECKING:
-    from plait.testing.world import World
+from plait.testing.executors import ScriptedExecutor
 
 E = TypeVar("E")
 Element = int | str
@@ -31,10 +31,24 @@ Answer = Outcome | None | Sequence[Outcome] | Callable[[Execution], Outcome | No
 one again and again; what a function says; for a body, its script."""
 
 
+class Stage(Protocol):
+    """What a run needs of the world that it is in."""
+
+    scheduler: Scheduler
+    store: MemoryStore
+    executor: ScriptedExecutor
+    taken_at: dict[tuple[RunId, Token], float]
+    began: float
+
+    def settle(self) -> None:
+        """Let everything that can happen now happen."""
+        ...
+
+
 class WorldRun:
     """One run, by its id: it is the same object for a run that crashed and was resumed."""
 
-    def __init__(self, world: World, run_id: RunId, script: Mapping[str, Answer]):
+    def __init__(self, world: Stage, run_id: RunId, script: Mapping[str, Answer]):
         self.world = world
         self.run_id = run_id
         self.script = dict(script)
@@ -174,7 +188,7 @@ class WorldRun:
             return said
         if callable(said):
             return said(execution)  # type: ignore[return-value]  # bodies are not asked here
-        turn = self.run.tasks[execution.no].executions - 1
+        turn = self.executions(execution.key, *execution.path).index(execution)
         return said[min(turn, len(said) - 1)]
 
 

@@ -66,11 +66,12 @@ class World:
         self._bodies: dict[tuple[RunId, Token], PlayedBody] = {}
         self._seen = 0
         self._owners = 0
-        self.executor, self.scheduler = self._made()
+        self.executor, self.scheduler = self._made([])
 
-    def _made(self) -> tuple[ScriptedExecutor, Scheduler]:
+    def _made(self, taken: list[Execution]) -> tuple[ScriptedExecutor, Scheduler]:
         self._owners += 1
         executor = ScriptedExecutor(self._script, clock=self.clock, room=self._room)
+        executor.taken = taken
         scheduler = Scheduler(
             store=self.store,
             clock=self.clock,
@@ -123,12 +124,11 @@ class World:
         self.scheduler.set_limits(rows)
 
     def crash(self) -> None:
-        """The process that hosts the runs is killed: what it had decided and not committed, and what ran, is gone. There
-        is a new one, which owns nothing yet."""
+        """The process that hosts the runs is killed: what it had decided and not committed, and what ran, is gone.
+        There is a new one, which owns nothing yet."""
         dead = self.scheduler.owner
-        self.executor, self.scheduler = self._made()
+        self.executor, self.scheduler = self._made(self.executor.taken)
         self.triggers.clear()
-        self._seen = 0
         self.store.sweep([dead], "its process was killed", self.clock.now())
 
     # --- time ---------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from plait.model.rows import (
 from plait.model.states import RUN_TERMINAL
 from plait.ports import RunBatch, RunSnapshot, Transaction
 
-GRAPHS_HELD = 64
+GRAPHS_HELD = 8
 
 
 class MemoryStore:

@@ -6,6 +6,7 @@ locked".
 """
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -20,6 +21,10 @@ Result = TypeVar("Result")
 
 PATIENCE = 300.0
 """Seconds for which a write waits for its turn."""
+WAL_KEPT = 16 << 20
+"""Bytes to which SQLite cuts the write-ahead log when it begins it anew."""
+WAL_MOST = 64 << 20
+"""Bytes of the write-ahead log from which `shorten_log` acts."""
 READERS = 8
 """Connections that read at the same time, at most."""
 _LONGEST_PAUSE = 0.02
@@ -32,13 +37,18 @@ def connect(path: Path, *, synchronous: str, readonly: bool = False) -> sqlite3.
     connection = sqlite3.connect(
         name, uri=True, timeout=10.0, isolation_level=None, check_same_thread=False, cached_statements=256
     )
-    patiently(lambda: connection.execute(f"PRAGMA synchronous = {synchronous}"))
-    connection.execute("PRAGMA cache_size = -16000")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    if readonly:
-        connection.execute("PRAGMA query_only = ON")
-    else:
-        connection.execute("PRAGMA busy_timeout = 0")  # SQLite's own pauses are longer, and the same for all
+    try:
+        patiently(lambda: connection.execute(f"PRAGMA synchronous = {synchronous}"))
+        connection.execute("PRAGMA cache_size = -16000")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        if readonly:
+            connection.execute("PRAGMA query_only = ON")
+        else:
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT}")
+            connection.execute("PRAGMA busy_timeout = 0")  # SQLite's own pauses are longer, and the same for all
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -60,6 +70,22 @@ def patiently(act: Callable[[], Result], patience: float | None = None) -> Resul
 def begin(connection: sqlite3.Connection) -> None:
     """Begin a transaction that writes, as soon as nobody else does."""
     patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+
+
+def shorten_log(connection: sqlite3.Connection, path: Path) -> None:
+    """Move the write-ahead log into the file if it has become long, and begin it anew.
+
+    SQLite does so by itself, but only at a moment when nobody reads: with many processes there may be none, and the log
+    would grow without end. Here the others wait for a moment.
+    """
+    try:
+        if os.stat(f"{path}-wal").st_size < WAL_MOST:
+            return
+    except OSError:
+        return
+    end = time.monotonic() + 2.0
+    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] and time.monotonic() < end:
+        time.sleep(0.0005)
 
 
 def roll_back(connection: sqlite3.Connection) -> None:

@@ -20,7 +20,7 @@ import msgspec
 
 from plait.adapters.stores import encoding
 from plait.adapters.stores.sqlite import queries, retention
-from plait.adapters.stores.sqlite.connections import Readers, begin, check_version, connect, roll_back
+from plait.adapters.stores.sqlite.connections import Readers, begin, check_version, connect, roll_back, shorten_log
 from plait.adapters.stores.sqlite.failures import told
 from plait.adapters.stores.sqlite.places import prepare_place
 from plait.adapters.stores.sqlite.revisions import prepare
@@ -43,7 +43,9 @@ from plait.model.rows import (
 from plait.model.states import RUN_TERMINAL
 from plait.ports import RunSnapshot, Transaction
 
-GRAPHS_HELD = 64
+GRAPHS_HELD = 8
+LOOK_AT_LOG = 32
+"""Commits between two looks at the length of the write-ahead log."""
 REMEMBER_SWEPT = 7 * 86400.0
 """Seconds for which a swept owner is remembered, so that it learns of it."""
 SYNCHRONOUS = ("FULL", "NORMAL", "EXTRA")
@@ -81,8 +83,10 @@ class SqliteStore:
         self._pid = os.getpid()
         self._turn = threading.Lock()
         self._writing_thread: int | None = None
+        self._commits = 0
         self._readers = Readers(path)
         self._graphs: OrderedDict[str, bytes] = OrderedDict()
+        self._graphs_turn = threading.Lock()
         self._beat_turn = threading.Lock()
         self._beat: sqlite3.Connection | None = None
         self._closed = False
@@ -136,6 +140,9 @@ class SqliteStore:
                 begin(self._writer)
                 yield self._writer
                 self._commit()
+                self._commits += 1
+                if self._commits % LOOK_AT_LOG == 0:
+                    shorten_log(self._writer, self.path)
             except sqlite3.Error as error:
                 roll_back(self._writer)
                 raise told(error, self.path) from error
@@ -173,13 +180,11 @@ class SqliteStore:
 
     def save_graph(self, hash: str, graph: Graph) -> None:
         """Keep a graph. It is held for a while: `create_run` puts it back if retention took it just then."""
-        data = self._graphs.get(hash)
-        if data is None:
-            data = encoding.graph_bytes(graph)
-        self._graphs[hash] = data
-        self._graphs.move_to_end(hash)
-        while len(self._graphs) > GRAPHS_HELD:
-            self._graphs.popitem(last=False)
+        with self._graphs_turn:
+            data = self._graphs.pop(hash, None) or encoding.graph_bytes(graph)
+            self._graphs[hash] = data
+            while len(self._graphs) > GRAPHS_HELD:
+                self._graphs.popitem(last=False)
         if self._one(queries.HAS_GRAPH, hash) is None:
             with self._writing() as connection:
                 connection.execute(queries.INSERT_GRAPH, (hash, data))
