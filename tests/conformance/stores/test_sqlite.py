@@ -279,6 +279,26 @@ def test_more_threads_read_than_there_are_connections(store):
     assert len(store._readers._idle) <= connections.READERS
 
 
+def test_the_log_is_cut_also_when_somebody_always_reads_and_a_long_reader_is_not_waited_for_again(path, monkeypatch):
+    monkeypatch.setattr(connections, "WAL_MOST", 200_000)
+    monkeypatch.setattr("plait.adapters.stores.sqlite.store.WAL_MOST", 200_000)
+    log = Path(f"{path}-wal")
+    with contextlib.closing(SqliteStore(path, synchronous="NORMAL")) as store, raw(path) as other:
+        create(store, run_row())
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM runs").fetchone()
+        begun = time.monotonic()
+        for no in range(200):
+            write(store, tasks=[task_row(no, error=b"x" * 2000)])
+        assert time.monotonic() - begun < 8
+        assert log.stat().st_size > 400_000
+        other.execute("COMMIT")
+        for no in range(200, 600):
+            write(store, tasks=[task_row(no, error=b"x" * 2000)])
+        assert log.stat().st_size < 2_000_000
+        assert len(store.tasks("r1")) == 600
+
+
 # --- schema and migrations -------------------------------------------------------------------------------------------
 
 

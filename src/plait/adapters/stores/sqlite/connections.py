@@ -72,20 +72,28 @@ def begin(connection: sqlite3.Connection) -> None:
     patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
 
 
-def shorten_log(connection: sqlite3.Connection, path: Path) -> None:
-    """Move the write-ahead log into the file if it has become long, and begin it anew.
+def shorten_log(connection: sqlite3.Connection, path: Path, most: int) -> int:
+    """Move the write-ahead log into the file if it is longer than `most` bytes, and begin it anew; returns from which
+    length on to do so the next time.
 
     SQLite does so by itself, but only at a moment when nobody reads: with many processes there may be none, and the log
-    would grow without end. Here the others wait for a moment.
+    would grow without end. Here the others wait for a moment. If one of them reads for long (a backup, a shell), it is
+    not waited for again before the log has doubled.
     """
     try:
-        if os.stat(f"{path}-wal").st_size < WAL_MOST:
-            return
+        size = os.stat(f"{path}-wal").st_size
     except OSError:
-        return
-    end = time.monotonic() + 2.0
-    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] and time.monotonic() < end:
-        time.sleep(0.0005)
+        return most
+    if size <= most:
+        return most
+    end = time.monotonic() + 0.5
+    with contextlib.suppress(sqlite3.Error):  # what was written is committed; the next write will tell what is wrong
+        while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            if time.monotonic() > end:
+                return 2 * size
+            time.sleep(0.0005)
+        return WAL_MOST
+    return 2 * size
 
 
 def roll_back(connection: sqlite3.Connection) -> None:

@@ -20,7 +20,15 @@ import msgspec
 
 from plait.adapters.stores import encoding
 from plait.adapters.stores.sqlite import queries, retention
-from plait.adapters.stores.sqlite.connections import Readers, begin, check_version, connect, roll_back, shorten_log
+from plait.adapters.stores.sqlite.connections import (
+    WAL_MOST,
+    Readers,
+    begin,
+    check_version,
+    connect,
+    roll_back,
+    shorten_log,
+)
 from plait.adapters.stores.sqlite.failures import told
 from plait.adapters.stores.sqlite.places import prepare_place
 from plait.adapters.stores.sqlite.revisions import prepare
@@ -84,6 +92,7 @@ class SqliteStore:
         self._turn = threading.Lock()
         self._writing_thread: int | None = None
         self._commits = 0
+        self._log_most = WAL_MOST
         self._readers = Readers(path)
         self._graphs: OrderedDict[str, bytes] = OrderedDict()
         self._graphs_turn = threading.Lock()
@@ -142,7 +151,7 @@ class SqliteStore:
                 self._commit()
                 self._commits += 1
                 if self._commits % LOOK_AT_LOG == 0:
-                    shorten_log(self._writer, self.path)
+                    self._log_most = shorten_log(self._writer, self.path, self._log_most)
             except sqlite3.Error as error:
                 roll_back(self._writer)
                 raise told(error, self.path) from error
