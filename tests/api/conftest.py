@@ -23,7 +23,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for plait of this test alone."""
     folder = tmp_path / "home"
     monkeypatch.setenv("PLAIT_HOME", str(folder))
-    monkeypatch.delenv("PLAIT_DB", raising=False)
+    # What is committed survives the death of its process so, too; only not that of the machine.
+    monkeypatch.setenv("PLAIT_DB", f"sqlite:///{folder}/plait.db?synchronous=NORMAL")
     monkeypatch.delenv("PLAIT_RESULTS", raising=False)
     return folder
 

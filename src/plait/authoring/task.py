@@ -133,19 +133,18 @@ class Task(Generic[P, R]):
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """By its name where another process can import it so, else by value (its function, with cloudpickle)."""
-        module, name = self.fn.__module__, getattr(self.fn, "__qualname__", "")
-        named = _named(module, name)
-        if named is self:
-            return _named, (module, name)
-        if isinstance(named, Task) and named.fn is self.fn:
-            return _with_options, (module, name, self.options_)
+        module, name = self.fn.__module__, getattr(self.fn, "__qualname__", "<locals>")
+        if module != "__main__" and "<locals>" not in name and _importable(module):
+            named = _named(module, name)
+            if named is self:
+                return _named, (module, name)
+            if isinstance(named, Task) and named.fn is self.fn:
+                return _with_options, (module, name, self.options_)
         return Task, (self.fn, self.options_)
 
 
 def _named(module: str, name: str) -> Any:
-    """What a module that can be imported by its name holds under a qualified name; none if that is not so."""
-    if module == "__main__" or "<locals>" in name or not _importable(module):
-        return None
+    """What a module holds under a qualified name, none if there is no such thing."""
     found: Any = importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part, None)

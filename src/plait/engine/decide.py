@@ -37,6 +37,7 @@ HANDLERS: dict[type, Handler] = {
     stimuli.ExecutionUnblocked: executions.unblocked,
     stimuli.TimerFired: requests.timer_fired,
     stimuli.SlotsGranted: requests.granted,
+    stimuli.SlotsRefused: requests.refused,
     stimuli.WatchFired: requests.watch_fired,
     stimuli.TriggerFired: requests.trigger_fired,
     stimuli.InputReceived: requests.input_received,

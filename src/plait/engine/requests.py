@@ -20,6 +20,7 @@ from plait.model.stimuli import (
     ResumeRequested,
     RunAdmitted,
     SlotsGranted,
+    SlotsRefused,
     TimerFired,
     TriggerFired,
     WatchFired,
@@ -102,6 +103,13 @@ def granted(run: Run, said: SlotsGranted, now: float) -> None:
     task.granted = True
     if task.state is S.READY:
         get_in_line(run, task)
+
+
+def refused(run: Run, said: SlotsRefused, now: float) -> None:
+    """It would wait for ever: it fails instead, and what is below it decides what that means."""
+    task = run.tasks.get(said.no)
+    if task is not None and task.state is S.READY:
+        wait_failed(run, task, ErrorInfo(type="LimitError", message=said.reason), now)
 
 
 def _wants_slots(task: TaskRun) -> bool:

@@ -82,6 +82,13 @@ class SlotsGranted(Said):
     no: TaskNo
 
 
+class SlotsRefused(Said):
+    """The limits that a task run asked for can never be its own: `reason` says why."""
+
+    no: TaskNo
+    reason: str
+
+
 class WatchFired(Said):
     """Something that a task run waited for came true (`ok`), or can no longer come true; or it is to be skipped."""
 
@@ -181,6 +188,7 @@ Stimulus = (
     | ExecutionUnblocked
     | TimerFired
     | SlotsGranted
+    | SlotsRefused
     | WatchFired
     | TriggerFired
     | InputReceived

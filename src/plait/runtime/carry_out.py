@@ -9,8 +9,8 @@ from plait.model.ids import RunId, TaskNo, Token
 from plait.model.outcome import ErrorInfo, Outcome, RetryVerdict, Verdict
 from plait.model.policies import LimitUse
 from plait.model.rows import LimitRow
-from plait.model.states import LIVE, RunState
-from plait.model.stimuli import CancelRequested, ExecutionFinished, SlotsGranted
+from plait.model.states import LIVE
+from plait.model.stimuli import CancelRequested, ExecutionFinished, SlotsGranted, SlotsRefused
 from plait.model.wire import Execution
 from plait.runtime.binding import upstream_of
 from plait.runtime.hosted import Hosted
@@ -151,9 +151,8 @@ class CommandCarrier:
     def _request_slots(self, hosted: Hosted, command: c.RequestSlots) -> None:
         self.declare(command.uses)
         said = self._scheduler.limits.impossible(command.uses)
-        task = hosted.run.tasks.get(command.no)
-        if said is not None and task is not None:
-            self._scheduler.post(hosted.run.run_id, CancelRequested(reason=said, state=RunState.FAILED.value))
+        if said is not None:
+            self._scheduler.post(hosted.run.run_id, SlotsRefused(no=command.no, reason=said))
             return
         uses = self._scheduler.limits.bounded(command.uses)
         if uses:
