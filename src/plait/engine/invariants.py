@@ -9,7 +9,7 @@ from plait.model.states import LIVE, RUN_TERMINAL, RunState, TaskState
 
 def check_run(run: Run) -> None:
     """Raise EngineError naming the first invariant that does not hold."""
-    for check in (_counters, _current_generations, _gates, _tokens, _finality, _limits, _progress, _lines):
+    for check in (_counters, _current_generations, _gates, _tokens, _finality, _limits, _progress, _ending, _lines):
         said = check(run)
         if said:
             raise EngineError(f"run {run.run_id}: {said}")
@@ -89,6 +89,20 @@ def _progress(run: Run) -> str | None:
                 return f"{task.label()} stands in for a scope that nobody will expand"
         elif answer(task.node.spec.trigger_rule, merged(task.gates)) is not None:
             return f"{task.label()} is pending though what is above it decides it"
+    return None
+
+
+def _ending(run: Run) -> str | None:
+    """A run that is ended early waits only for what is live, and for what outlives it."""
+    if run.state is not RunState.CANCELLING or run.settled:
+        return None
+    for task in run.tasks.values():
+        if task.terminal or task.state in LIVE:
+            continue
+        if not task.node.outlives:
+            return f"{task.label()} is {task.state.value} in a run that is being cancelled"
+        if task.state is TaskState.PENDING and answer(task.node.spec.trigger_rule, merged(task.gates)) is not None:
+            return f"{task.label()} outlives its run, and is pending though what is above it decides it"
     return None
 
 

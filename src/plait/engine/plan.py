@@ -77,8 +77,8 @@ class NodePlan:
     """
 
     __slots__ = (
-        "above", "below", "body", "callless", "depth", "downs", "feeds", "gate_depths", "gate_sizes", "hook", "hooked", "index",
-        "key", "max_active", "outlives", "scopes", "slotless", "spec", "ups",
+        "above", "below", "body", "callless", "depth", "downs", "feeds", "gate_depths", "gate_sizes", "hook", "hooked",
+        "index", "key", "max_active", "outlives", "scopes", "slotless", "spec", "ups",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec, index: int, scopes: tuple[ScopePlan, ...]):

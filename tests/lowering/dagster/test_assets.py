@@ -114,8 +114,8 @@ def test_a_multi_partition_key_is_one_text():
 
 
 def multi(*selected: str) -> Graph:
-    """`@multi_asset(can_subset=True)` of a, b, c with one consumer each, planned for a selection: what is not selected is
-    no output of the node, and has no consumers in the run."""
+    """`@multi_asset(can_subset=True)` of a, b, c with one consumer each, planned for a selection: what is not
+    selected is no output of the node, and has no consumers in the run."""
     outputs = tuple(OutputSpec(name=key, asset=key, required=False) for key in ("a", "b", "c") if key in selected)
     edges = "; ".join(f"three:{key} > use_{key}" for key in selected)
     return job(edges, {"three": {"outputs": outputs, "metadata": {"selected": list(selected)}}})
@@ -172,7 +172,8 @@ def test_the_latest_materialization_counts():
 
 def test_an_update_of_an_asset_starts_a_job():
     """@asset_sensor, and the simplest of automation conditions (any_deps_updated): a trigger on the asset. Conditions
-    with a memory (`since`, `newly_missing`, `in_latest_time_window`) are aggregates of their own: see the design page."""
+    with a memory (`since`, `newly_missing`, `in_latest_time_window`) are aggregates of their own: see the design
+    page."""
     world = World()
     trigger = TriggerSpec(kind="asset", spec={"op": "asset", "key": "raw"})
     world.offer(job("revenue", {"revenue": CHAIN["revenue"]}, name="downstream", triggers=(trigger,)))

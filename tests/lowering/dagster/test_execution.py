@@ -4,6 +4,8 @@ Source: `semantics/dagster.md`, "Execution order in-process", "Queue & limits", 
 "Executors".
 """
 
+import itertools
+
 from plait.model.outcome import RetryVerdict, Verdict
 from plait.model.policies import Jitter, LimitUse, RunPolicy
 from plait.testing import World, failure
@@ -96,7 +98,7 @@ def test_jitter():
         run = world.start(job("a", {"a": retries(5, 10.0, jitter=jitter)}), {"a": FAILS})
         world.run_out()
         times = run.begun_at("a")
-        gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+        gaps = [after - before for before, after in itertools.pairwise(times)]
         assert all(0 <= gap <= most for gap in gaps)
         assert len(set(gaps)) == 5
 

@@ -149,7 +149,8 @@ def fan_out(empty: str = "remove", **more: dict[str, object]):
 def test_dynamic_outputs_by_key_and_their_collection():
     """ "Dynamic": step keys are op[key], mapped results a dict by key, collect() a list."""
     value = Stored(format="json", data=b"1")
-    run = World().start(fan_out(), {"files": many(["eu", "us"], "files"), "clean": Outcome(outputs={RESULT: value})})
+    script = {"files": many(["eu", "us"], "files"), "load": emits(RESULT), "clean": Outcome(outputs={RESULT: value})}
+    run = World().start(fan_out(), script)
     assert run.states == {
         "files": "success", "load[eu]": "success", "clean[eu]": "success",
         "load[us]": "success", "clean[us]": "success", "collect": "success",

@@ -1,7 +1,7 @@
 """Prefect: concurrency.
 
-Source: `semantics/prefect.md`, "Scheduling, deployments, queues, concurrency"; the complaint about deadlocks with nested
-submits and bounded pools (no. 14 of its table).
+Source: `semantics/prefect.md`, "Scheduling, deployments, queues, concurrency", and the complaint about deadlocks with
+nested submits and bounded pools (no. 14 of its table).
 """
 
 import pytest
@@ -67,8 +67,8 @@ def test_a_nested_body_gives_its_slot_back_too():
 
 
 def test_tag_limits():
-    """ "Tag limits": a limit `tag:<name>` counts the task runs of all flows that have the tag; a tag without a limit costs
-    nothing."""
+    """ "Tag limits": a limit `tag:<name>` counts the task runs of all flows that have the tag; a tag without one
+    costs nothing."""
 
     def body(body: Body):
         task = TaskSpec(key="query", limits=(LimitUse(key="tag:db"), LimitUse(key="tag:free")))
@@ -121,7 +121,7 @@ def test_a_limit_of_nothing_aborts():
     ids=["ENQUEUE", "CANCEL_NEW", "plait's own: the newest wins"],
 )
 def test_deployment_concurrency(collision, states):
-    """ "Deployment concurrency_limit": ENQUEUE leaves the run AwaitingConcurrencySlot, CANCEL_NEW makes it Cancelled."""
+    """ "Deployment concurrency_limit": ENQUEUE: AwaitingConcurrencySlot; CANCEL_NEW: Cancelled."""
     world = World()
     made = flow(policy=RunPolicy(max_active_runs=1, collision=collision))
     runs = [world.start(made, {"flow": None}) for _ in range(2)]

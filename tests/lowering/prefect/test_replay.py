@@ -26,7 +26,6 @@ def test_a_replay_after_a_crash_in_the_middle_of_a_thousand_children():
     world = World(room=201)
     run = world.start(flow(), {"flow": thousand, "process": None})
     for _ in range(2):
-        world.executor.play([])
         for execution in [e for e in world.executor.live.values() if e.key == "process"]:
             world.executor.answer(execution)
     world.settle()
@@ -78,7 +77,7 @@ def test_a_result_that_could_not_be_stored_runs_again_after_a_crash():
 
 
 def test_failures_are_part_of_the_history_of_the_same_attempt():
-    """A replay after a crash is the same attempt: a child that had failed for good has failed, and is not tried anew."""
+    """A replay after a crash is the same attempt: a child that had failed for good has failed, and is not run again."""
 
     def body(body: Body):
         bad = body.submit("bad")

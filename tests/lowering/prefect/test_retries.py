@@ -171,12 +171,6 @@ def test_a_cached_result_is_a_success_that_did_not_run():
     assert run.state == "success"
 
 
-def test_caching_across_runs_is_a_key_without_the_run():
-    """INPUTS caches across runs; DEFAULT (with RUN_ID) does not. What the key is made of is data in the policy."""
-    default, inputs = CachePolicy(inputs=True, source=True, run=True), CachePolicy(inputs=True, source=False)
-    assert (default.run, inputs.run, CachePolicy(key_fn=True, expires=3600.0).expires) == (True, False, 3600.0)
-
-
 # --- hooks ------------------------------------------------------------------------------------------------------------
 
 

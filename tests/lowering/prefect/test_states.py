@@ -56,8 +56,8 @@ def test_final_states_by_return_value(version, returned, outcome, state):
 
 
 def test_a_body_that_crashes_is_told_from_one_that_fails():
-    """ "Crash": a BaseException makes the flow run Crashed. The run has failed, its body is crashed; the word table maps
-    that pair to Crashed."""
+    """ "Crash": a BaseException makes the flow run Crashed. The run has failed, its body is crashed; the word table
+    maps that pair to Crashed."""
     crash = failure("KeyboardInterrupt: ", verdict=Verdict.CRASHED)
     run = World().start(flow(retry=NO_RETRY_AFTER_A_CRASH), {"flow": crash})
     assert (run.states, run.state) == ({"flow": "crashed"}, "failed")
