@@ -286,7 +286,7 @@ def test_ctrl_c_in_a_body_is_a_ctrl_c(session: Session):
         assert session.store.list_runs()[0].state == "cancelled"
 
 
-def test_a_cancelled_run_ends_whatever_its_body_does(session: Session):
+def test_a_cancelled_run_ends_whatever_its_body_does(session: Session):  # noqa: C901  a list of bodies
     """In a wait, in a task's code, in its own code, also where it swallows the cancellation."""
     started = threading.Event()
 
@@ -311,7 +311,7 @@ def test_a_cancelled_run_ends_whatever_its_body_does(session: Session):
     @flow
     def swallows() -> None:
         for _ in range(3):
-            try:
+            try:  # noqa: SIM105  as users write it
                 spin()
             except BaseException:  # noqa: BLE001, S110  as users write it
                 pass
@@ -355,7 +355,7 @@ def test_a_flow_that_takes_too_long_fails(session: Session):
         return endless.submit().result(raise_on_failure=False)
 
     began = time.monotonic()
-    with pytest.raises(TaskFailed, match="timed out after 0.2 s"):
+    with pytest.raises(TaskFailed, match=r"timed out after 0\.2 s"):
         endless()
     assert "TaskTimeout" in str(outer())
     assert time.monotonic() - began < 5
@@ -648,7 +648,7 @@ async def awaited(): return await later(1)
         for factor in (2, 3, 3):
             await cell(define.replace("FACTOR", str(factor)))
             for _ in range(2):
-                seen.append(await cell("out = pipeline()"))
+                seen.append(await cell("out = pipeline()"))  # noqa: PERF401  one cell after the other
             seen.append(await cell("out = await awaited()"))
         return seen
 

@@ -1,8 +1,8 @@
 """The code of the pages runs, and prints what the pages say.
 
-A page's `python` blocks are run in order, as one script in a process of its own, in an empty folder; a `text` block right
-after one shows what it prints. A block marked `no-run` is only compiled. A block with a title is a file, for the page's
-`console` blocks, which are followed as a reader would (see `scripts/run_tutorial.py`).
+A page's `python` blocks are run in order, as one script in a process of its own, in an empty folder; a `text` block
+right after one shows what it prints. A block marked `no-run` is only compiled. A block with a title is a file, for
+the page's `console` blocks, which are followed as a reader would (see `scripts/run_tutorial.py`).
 """
 
 import ast
