@@ -124,7 +124,7 @@ def test_futures_tell_about_themselves(session: Session):
         future = waits.submit()
         assert (future.key, future.done()) == ("waits", False)
         assert future.wait(0.05) is False
-        with pytest.raises(TimeoutError, match="'?waits'? did not end within 0.05 s"):
+        with pytest.raises(TimeoutError, match=r"'?waits'? did not end within 0.05 s"):
             future.result(timeout=0.05)
         go.set()
         assert future.result() == "went"
