@@ -7,6 +7,7 @@ from plait.engine.decide import Decision
 from plait.engine.run import Run, TaskRun
 from plait.model.events import Event
 from plait.model.rows import EventRow, RunRow, TaskRow
+from plait.model.states import RunState
 from plait.ports import RunBatch
 
 _json = msgspec.json.Encoder()
@@ -56,7 +57,10 @@ def decode_event(row: EventRow) -> Event:
 
 
 def update_run_row(row: RunRow, run: Run) -> RunRow:
-    """The run's row as the aggregate stands."""
+    """The run's row as the aggregate stands. What a run is to end as is needed by who takes it over meanwhile."""
+    extra = {key: value for key, value in row.extra.items() if key != "ending"}
+    if run.ending is not None and run.state is RunState.CANCELLING:
+        extra["ending"] = run.ending.value
     return msgspec.structs.replace(
         row,
         state=run.state.value,
@@ -64,6 +68,7 @@ def update_run_row(row: RunRow, run: Run) -> RunRow:
         started_at=run.started_at,
         finished_at=run.finished_at,
         epoch=run.epoch,
+        extra=extra,
     )
 
 

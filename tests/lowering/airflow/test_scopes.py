@@ -124,16 +124,15 @@ def test_fail_fast_spares_teardowns():
 
 
 def test_a_teardown_outlives_the_process_that_cancelled_its_run():
-    """C6: the new scheduler still has to tear down."""
+    """C6: the new scheduler still has to tear down, and knows what the run is to end as."""
     world = World()
-    run = world.start(dag(SCOPE, OPTIONS), {"query": None, "delete": [OK]}, session=False)
-    run.script["delete"] = None
-    run.cancel()
+    run = world.start(dag(SCOPE, OPTIONS), {"query": None, "delete": None}, session=False)
+    run.cancel(state="failed")
     world.crash()
     world.advance(HOUR)
     run.resume()
     run.answer("delete")
-    assert (run.states["delete"], run.state) == ("success", "cancelled")
+    assert (run.states["delete"], run.state) == ("success", "failed")
 
 
 def test_scopes_in_a_mapped_group_are_per_index():
