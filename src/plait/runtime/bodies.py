@@ -18,6 +18,7 @@ from plait.authoring.flow import Flow
 from plait.authoring.live import LiveGraph
 from plait.authoring.params import bound_params
 from plait.authoring.scope import in_scope
+from plait.authoring.signals import TaskCancelled
 from plait.model.errors import EngineError
 from plait.model.ids import RunId
 from plait.model.outcome import LogSpan, Outcome
@@ -30,6 +31,7 @@ from plait.runtime.flow_host import FlowHost, in_transaction
 from plait.runtime.futures import futures_in, replaced, resolved
 from plait.runtime.here import CodeInThread, CodeOnLoop, Here
 from plait.runtime.inheritance import inherit_scope
+from plait.runtime.run_params import logical_text
 from plait.runtime.scheduler import Scheduler
 from plait.worker import endings
 from plait.worker.arguments import complete_params, with_defaults
@@ -199,7 +201,8 @@ class Bodies:
                 await host.finish_async()
             outcome = self._succeeded(execution, value)
         except BaseException as error:  # noqa: BLE001  likewise
-            outcome = self._failed(execution, error)
+            ended = isinstance(error, asyncio.CancelledError) and code.reason is not None
+            outcome = self._failed(execution, TaskCancelled(code.reason) if ended else error)
         return msgspec.structs.replace(outcome, started_at=started, finished_at=time.time())
 
     def _body_of(self, execution: Execution) -> Body:
@@ -218,7 +221,8 @@ class Bodies:
         assert isinstance(flow, Flow)  # the runner of a flow's spec, and of no other, is `flow`
         info = execution.run
         given = bound_params(flow.fn, flow.name, tuple(args), kwargs)
-        values = complete_params(flow.graph, flow.fn, given, info.logical_date, info.partition)
+        date = info.logical_date or logical_text(flow.graph, given, info.started_at)
+        values = complete_params(flow.graph, flow.fn, given, date, info.partition)
         return Body(flow.fn, with_defaults(flow.fn, values), flow.executor)
 
     def _transaction(self, execution: Execution) -> str | None:

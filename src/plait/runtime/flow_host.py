@@ -132,23 +132,17 @@ class FlowHost:
         mailbox: queue.SimpleQueue[Execution] = queue.SimpleQueue()
         future, task = self._add(callee, args, kwargs, CALLER, mailbox.put)
         try:
-            while not task.terminal:
-                execution = self._take(task)
-                if execution is None:
-                    execution = self._next(mailbox, future)
-                    if execution is None:
-                        break
+            execution = self._take(task)
+            if execution is not None:
                 self._home.run_here(execution)
+            if not task.terminal:  # it waits for slots or for futures, or is tried again
+                future.on_settled(lambda: mailbox.put(_OVER))
+                with self.waiting():  # also while it runs here: the slots may be the body's
+                    while (execution := mailbox.get()) is not _OVER:
+                        self._home.run_here(execution)
         finally:
             self._leave(task)
         return self.value_of(future, raise_on_failure=True)
-
-    def _next(self, mailbox: "queue.SimpleQueue[Execution]", future: HostFuture) -> Execution | None:
-        """Wait for the next execution of a call that has to wait (slots, a retry's delay), none when it is over."""
-        future.on_settled(lambda: mailbox.put(_OVER))
-        with self.waiting():
-            execution = mailbox.get()
-        return None if execution is _OVER else execution
 
     async def _call_async(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         loop = asyncio.get_running_loop()
@@ -163,15 +157,14 @@ class FlowHost:
 
         future, task = self._add(callee, args, kwargs, CALLER, put, loop)
         try:
-            while not task.terminal:
-                execution = self._take(task)
-                if execution is None:
-                    future.on_settled(lambda: put(_OVER))
-                    async with self._waiting_async():
-                        execution = await arrived.get()
-                    if execution is _OVER:
-                        break
+            execution = self._take(task)
+            if execution is not None:
                 await self._home.run_here_async(execution)
+            if not task.terminal:
+                future.on_settled(lambda: put(_OVER))
+                async with self._waiting_async():
+                    while (execution := await arrived.get()) is not _OVER:
+                        await self._home.run_here_async(execution)
         finally:
             self._leave(task)
             while not arrived.empty():
@@ -314,15 +307,21 @@ class FlowHost:
         live = future.live(task.token)
         if task.state is TaskState.SUCCESS:
             return live[0] if live is not None else self._home.ends.value_of(hosted, task)
-        error = live[1] if live is not None else None
-        if error is None and task.error is not None and task.state in (TaskState.FAILED, TaskState.CRASHED):
-            error = exception_of(task.error)
-        if error is None or isinstance(error, TaskCancelled) or task.state is TaskState.SKIPPED:
-            why = f": {task.reason}" if task.reason else ""
-            error = Unfinished(f"{task.label()} has no result, it is {task.state.value}{why}")
+        error = self._error_of(task, live[1] if live is not None else None)
         if raise_on_failure:
             raise error
         return error
+
+    def _error_of(self, task: TaskRun, live: BaseException | None) -> BaseException:
+        """The exception that was recorded for a child: as it was raised here, or as it came; else why there is none."""
+        recorded = task.error
+        if recorded is not None and task.state in (TaskState.FAILED, TaskState.CRASHED, TaskState.CANCELLED):
+            mine = live is not None and type(live).__name__ == recorded.type  # not what rose after its timeout
+            error = live if live is not None and mine else exception_of(recorded)
+            if task.state is not TaskState.CANCELLED or isinstance(error, KeyboardInterrupt):
+                return error
+        why = f": {task.reason}" if task.reason else ""
+        return Unfinished(f"{task.label()} has no result, it is {task.state.value}{why}")
 
     # --- waiting ------------------------------------------------------------------------------------------------------
 

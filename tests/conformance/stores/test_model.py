@@ -160,6 +160,7 @@ def shown(store: RunStore) -> Iterator[Any]:
     yield store.limits()
     yield store.assets()
     yield store.assets(["l"])
+    yield store.asset("l", "p")
     yield store.workflow("w")
     yield [row.owner for row in store.owners()]
     yield [store.load_graph(name) for name in ("g1", "g2")]

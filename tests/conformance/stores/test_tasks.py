@@ -191,6 +191,8 @@ def test_the_latest_materialization_of_each_partition(store):
     assert store.asset("a", part.partition) == part
     assert store.asset("a", "never") is None
     assert store.assets(["b", "nobody"]) == [other]
+    assert store.asset("a", "2024") == part
+    assert store.asset("b", "2024") is None
     new = AssetRow(key="a", partition="", run_id="r2", no=TaskNo(7), at=6.0)
     write(store, "r2", assets=[new])
     write(store, assets=[AssetRow(key="a", partition="", run_id="r1", no=TaskNo(0), at=5.5)])
