@@ -7,7 +7,7 @@ table of switches between 2.x and 3.x.
 import pytest
 
 from plait.model.graph import TaskSpec
-from plait.model.outcome import ErrorInfo, Outcome, RetryVerdict, Verdict
+from plait.model.outcome import ErrorInfo, Outcome, Verdict
 from plait.model.policies import CachePolicy, FlowReplay, Jitter, RetryPolicy
 from plait.testing import Body, World, failure
 from tests.lowering.building import FAILS, MINUTE, NEVER_AGAIN, OK, flow, hook, retries
@@ -189,13 +189,3 @@ def test_hooks_of_a_cancelled_flow_run_although_its_process_was_killed():
     run = World().start(flow(hooks=(hook("cancelled"),)), {"flow": None})
     run.cancel()
     assert (run.hooks, run.state) == (["flow:on_cancelled:0"], "cancelled")
-
-
-def test_a_retry_that_is_asked_for_goes_beyond_the_policy():
-    """plait's `RetryVerdict.ALWAYS`, which Prefect has no word for and Dagster has (see the Dagster cases)."""
-    task = TaskSpec(key="extract")
-    asked = failure(retry=RetryVerdict.ALWAYS, retry_limit=2, retry_delay=1.0)
-    world = World()
-    run = world.start(flow(), {"flow": calls(task), "extract": asked})
-    world.run_out()
-    assert run.begun_at("extract") == [0, 1, 2]
