@@ -161,9 +161,19 @@ def _wire(run: Run, task: TaskRun) -> None:
             upstream.dependents[task.no] = task
 
 
-def add_hooks(run: Run, task: TaskRun | None, hooks: Sequence[HookSpec], state: str, now: float) -> int:
-    """Add the hooks for `state` as task runs of their own, so that they are recorded and called at least once."""
-    added = 0
+def add_hooks(
+    run: Run,
+    task: TaskRun | None,
+    hooks: Sequence[HookSpec],
+    state: str,
+    now: float,
+    after: TaskRun | None = None,
+) -> list[TaskRun]:
+    """Add the hooks for `state` as task runs of their own, so that they are recorded and called at least once.
+
+    With `after` one is called after the other, beginning when that is over (in a process that takes over: at once).
+    """
+    added: list[TaskRun] = []
     for index, hook in enumerate(hooks):
         if hook.on != state:
             continue
@@ -177,15 +187,22 @@ def add_hooks(run: Run, task: TaskRun | None, hooks: Sequence[HookSpec], state: 
         if task is not None:
             child.parent = task.no
             file_child(run, child)
+        if after is not None:
+            child.upstream = child.allow_failure = (after.no,)
+            _wire(run, child)
+            after = child
         run.touch(child)
         evaluate(run, child, now)
-        added += 1
+        added.append(child)
     return added
 
 
 def transaction_ended(run: Run, said: TransactionEnded, now: float) -> None:
-    """A transaction commits: its staged results are final. Or it rolls back: they are undone, newest first."""
-    nos = tuple(reversed(run.transactions.pop(said.name, {})))
+    """A transaction commits: its staged results are final. Or it rolls back: they are undone, newest first, and each
+    before the next."""
+    staged = run.transactions.pop(said.name, {})
+    nos = tuple(staged) if said.ok else tuple(reversed(staged))
+    last: TaskRun | None = None
     for no in nos:
         task = run.tasks.get(no)
         if task is None or task.staged != said.name:
@@ -194,11 +211,14 @@ def transaction_ended(run: Run, said: TransactionEnded, now: float) -> None:
         task.rolled_back = not said.ok
         run.touch(task)
         if task.state is TaskState.SUCCESS:
-            close(run, task, now)
+            last = close(run, task, now, last)
     run.events.append(TransactionClosed(name=said.name, ok=said.ok, nos=nos))
 
 
-def close(run: Run, task: TaskRun, now: float) -> None:
-    """A success that lies in no open transaction (any more) is committed, or undone with the one it was in."""
-    if task.staged is None:
-        add_hooks(run, task, task.node.spec.hooks, "rollback" if task.rolled_back else "commit", now)
+def close(run: Run, task: TaskRun, now: float, after: TaskRun | None = None) -> TaskRun | None:
+    """A success that lies in no open transaction (any more) is committed, or undone with the one it was in: its hooks
+    are called, when `after` is over. The last of them."""
+    if task.staged is not None:
+        return after
+    added = add_hooks(run, task, task.node.spec.hooks, "rollback" if task.rolled_back else "commit", now, after)
+    return added[-1] if added else after

@@ -17,7 +17,7 @@ from typing import Any
 
 from plait.authoring.definitions import Definitions
 from plait.authoring.scope import in_scope
-from plait.authoring.where import frames_of_user
+from plait.authoring.where import frames_of_user, here
 from plait.model.errors import DefinitionError, LoadError, UsageError, UserError
 
 SKIPPED_FOLDERS = {"__pycache__", "node_modules", "site-packages", "venv"}
@@ -40,8 +40,12 @@ class Loading:
 
     def submit(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A submit at module level has nobody to run it."""
+        where, wrong = here()
         raise DefinitionError(
-            f"{callee.name}.submit() is called while its file is loaded", right="call it in a function with @flow"
+            f"{callee.name}.submit() is called while its file is loaded, so there is nobody to run it",
+            where=where,
+            wrong=wrong,
+            right="call it in a function with @flow",
         )
 
     def map(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any], how: str) -> Any:
