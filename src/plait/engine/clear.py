@@ -60,8 +60,9 @@ def _begin_again(run: Run, now: float) -> None:
     """The run goes on. One that was over gets its whole time again, once it has a place among the active runs."""
     run.hooks_started, run.ending, run.finished_at = False, None, None
     if run.state in RUN_TERMINAL:
-        if run.plan.graph.policy.max_active_runs is not None:
-            use = LimitUse(key=runs_limit(run.plan.graph.name))
+        most = run.plan.graph.policy.max_active_runs
+        if most is not None:
+            use = LimitUse(key=runs_limit(run.plan.graph.name), size=most)
             run.commands.append(RequestSlots(no=TaskNo(RUN), uses=(use,)))
             set_state(run, RunState.QUEUED, "cleared", now)
             return

@@ -37,8 +37,7 @@ class RunAdmission:
             self._scheduler.post(run_id, RunAdmitted(lengths=hosted.row.extra.get("lengths", {})))
         else:
             if answer is Admission.CANCEL_OLDEST:
-                oldest = self._active(hosted)[0]
-                self._scheduler.post(oldest, CancelRequested(reason=f"replaced by run {run_id}"))
+                self._cancel(self._active(hosted)[0], f"replaced by run {run_id}")
             self.take_place(hosted)
 
     def take_place(self, hosted: Hosted) -> None:
@@ -47,6 +46,13 @@ class RunAdmission:
         if most is not None:
             key = self._declared(hosted, most)
             self._scheduler.limits.request((hosted.run.run_id, RUN), (LimitUse(key=key),))
+
+    def _cancel(self, run_id: RunId, reason: str) -> None:
+        """Here, or wherever the run is hosted: its owner looks into its inbox."""
+        if run_id in self._scheduler.runs:
+            self._scheduler.post(run_id, CancelRequested(reason=reason))
+        else:
+            self._scheduler.store.put_inbox(run_id, msgspec.json.encode(CancelRequested(reason=reason)))
 
     def _declared(self, hosted: Hosted, most: int) -> str:
         key = runs_limit(hosted.graph.name)

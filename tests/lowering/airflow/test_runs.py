@@ -84,6 +84,17 @@ def test_a_cleared_run_is_queued_again():
     assert (first.state, second.state) == ("success", "success")
 
 
+def test_a_run_is_cleared_in_a_process_that_has_not_seen_its_workflow():
+    """The same, days later: the limit of active runs is in the definition, not in the process that declared it."""
+    world = World()
+    made = dag("load", policy=RunPolicy(max_active_runs=1))
+    run = world.start(made, {"load": [FAILS, OK]}, logical_date=DATES[0])
+    world.crash()
+    run.resume()
+    run.clear("load")
+    assert (run.states, run.state, world.store.slots()) == ({"load": "success"}, "success", [])
+
+
 def test_a_cleared_run_that_is_queued_can_be_cancelled_and_survives_a_restart():
     """C6, and the same section: a queued run is like any other."""
     world = World()
