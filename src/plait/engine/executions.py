@@ -8,7 +8,7 @@ from plait.engine.children import add_hooks, close
 from plait.engine.leaving import cancel_task, release
 from plait.engine.propagate import get_in_line
 from plait.engine.retries import retry_delay
-from plait.engine.run import Control, Run, TaskRun
+from plait.engine.run import Asked, Control, Run, TaskRun
 from plait.model.commands import RequestSlots, SetTimer, StartTrigger
 from plait.model.events import AssetRecorded, CheckRecorded, ReportRefused, TaskFinished, TaskWaits
 from plait.model.outcome import ErrorInfo, Outcome, RetryVerdict, Verdict
@@ -179,6 +179,9 @@ def _failed(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
             ),
         )
     )
+    asked = {name: answer for name, answer in task.answers.items() if "input" in answer}
+    if asked != task.answers:  # an event is waited for again; people are asked once
+        task.control = Control(answers=asked)
     wait(run, task, S.RETRY_WAIT, now + delay)
 
 
@@ -248,14 +251,26 @@ def wait_failed(run: Run, task: TaskRun, error: ErrorInfo, now: float) -> None:
 
 def _defer(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
     task.attempt -= 1
-    trigger = outcome.trigger or {}
-    task.control = Control(trigger=trigger)
+    task.control = Control(trigger=outcome.trigger or {}, wait=outcome.wait, answers=task.answers)
     wait(run, task, S.DEFERRED, now + outcome.timeout if outcome.timeout is not None else None)
-    run.commands.append(StartTrigger(no=task.no, trigger=trigger))
+    begin_trigger(run, task)
+
+
+def begin_trigger(run: Run, task: TaskRun) -> None:
+    """Have somebody wait for what a deferred task run waits for; for a point in time (`{"kind": "time", "at": ...}`,
+    epoch seconds) its timer does."""
+    trigger = (task.control.trigger if task.control is not None else None) or {}
+    if trigger.get("kind") == "time":
+        at = float(trigger["at"])
+        run.commands.append(SetTimer(at=at, kind="trigger", no=task.no, generation=task.generation))
+    else:
+        run.commands.append(StartTrigger(no=task.no, trigger=trigger))
 
 
 def _pause(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
     task.attempt -= 1
+    asked = Asked(schema=outcome.schema, prompt=outcome.prompt)
+    task.control = Control(asked=asked, wait=outcome.wait, answers=task.answers)
     wait(run, task, S.PAUSED, now + outcome.timeout if outcome.timeout is not None else None)
 
 

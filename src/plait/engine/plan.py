@@ -98,7 +98,7 @@ class NodePlan:
         self.hooked: Final = bool(spec.hooks)
         self.body: Final = spec.runner == "flow"
         self.hook: Final = spec.runner == "hook"
-        self.callless: Final = self.hook or spec.runner == "pause"
+        self.callless: Final = self.hook or spec.runner in ("pause", "wait")
         self.outlives: Final = self.hook or spec.teardown
         bounds = (spec.max_active, *(scope.spec.concurrency for scope in scopes))
         self.max_active: Final = min((bound for bound in bounds if bound), default=None)

@@ -1,5 +1,7 @@
 """What people, timers and other aggregates ask of a run: start, cancel, pause, mark, go on."""
 
+from typing import Any
+
 from plait.engine.build import build, wake
 from plait.engine.ending import end_early, set_state, set_timeout
 from plait.engine.executions import too_late, wait_failed
@@ -10,7 +12,7 @@ from plait.engine.run import Control, Run, TaskRun
 from plait.model.commands import ReleaseSlots, StartTrigger
 from plait.model.errors import UsageError
 from plait.model.ids import TaskNo
-from plait.model.outcome import ErrorInfo
+from plait.model.outcome import TOO_LATE, ErrorInfo
 from plait.model.states import LIVE, RUN_TERMINAL, RunState, TaskState
 from plait.model.stimuli import (
     CancelRequested,
@@ -151,19 +153,24 @@ def _watch_failed(run: Run, task: TaskRun, index: int, now: float) -> None:
 def trigger_fired(run: Run, said: TriggerFired, now: float) -> None:
     """The event of a deferred execution arrived: resume it, without a new attempt."""
     task = run.tasks.get(said.no)
-    if task is not None and task.state is S.DEFERRED:
+    if task is not None and task.state is S.DEFERRED and said.token in (None, task.token):
         _resume(run, task, {"event": said.payload, "error": said.error})
 
 
 def input_received(run: Run, said: InputReceived, now: float) -> None:
     """A pause was answered."""
     task = run.tasks.get(said.no)
-    if task is not None and task.state is S.PAUSED:
+    if task is not None and task.state is S.PAUSED and said.token in (None, task.token):
         _resume(run, task, {"input": said.data})
 
 
-def _resume(run: Run, task: TaskRun, what: dict[str, object]) -> None:
-    task.control = Control(resume=what)
+def _resume(run: Run, task: TaskRun, what: dict[str, Any]) -> None:
+    """Go on with what ended a wait. Code that begins again finds it under the wait's name."""
+    control = task.control
+    if control is not None and control.wait is not None:
+        task.control = Control(answers={**control.answers, control.wait: what})
+    else:
+        task.control = Control(resume=what, answers=task.answers)
     run.move(task, S.READY)
     get_in_line(run, task)
 
@@ -177,23 +184,34 @@ def timer_fired(run: Run, said: TimerFired, now: float) -> None:
         _time_out(run, now)
         return
     task = run.tasks.get(said.no) if said.no is not None else None
-    if task is None or task.generation != said.generation or task.wait_until is None or task.wait_until > now:
+    if task is None or task.generation != said.generation:
+        return
+    if said.kind == "trigger":
+        _time_has_come(run, task, now)
+        return
+    if task.wait_until is None or task.wait_until > now:
         return
     if (said.kind, task.state) in _GO_ON:
         run.move(task, S.READY)
         get_in_line(run, task)
-    elif (said.kind, task.state) in _TOO_LATE:
-        too_late(run, task, "waited" if task.state is S.PENDING else task.state.value, now)
     elif (said.kind, task.state) == ("defer_timeout", S.DEFERRED):
         run.commands.append(StartTrigger(no=task.no, trigger=None))
         _resume(run, task, {"event": None, "error": TOO_LATE})
+    elif (said.kind, task.state) == ("pause_timeout", S.PAUSED) and task.control is not None and task.control.wait:
+        _resume(run, task, {"event": None, "error": TOO_LATE})  # its code begins again, and hears of it there
+    elif (said.kind, task.state) in _TOO_LATE:
+        too_late(run, task, "waited" if task.state is S.PENDING else task.state.value, now)
 
 
 _GO_ON = {("retry", S.RETRY_WAIT), ("reschedule", S.RESCHEDULED)}
 _TOO_LATE = {("wait_timeout", S.PENDING), ("pause_timeout", S.PAUSED)}
-TOO_LATE = "the event did not come in time"
-"""What a deferred execution that waited for too long resumes with: it raises what its authors expect, and the retry
-policy decides (Airflow, "Deferrable operators", the timeout of `defer`)."""
+
+
+def _time_has_come(run: Run, task: TaskRun, now: float) -> None:
+    """The point in time that a deferred task run waits for; a timer of an earlier wait changes nothing."""
+    trigger = (task.control.trigger if task.control is not None else None) or {}
+    if task.state is S.DEFERRED and trigger.get("kind") == "time" and trigger["at"] <= now:
+        _resume(run, task, {"event": trigger["at"], "error": None})
 
 
 def _time_out(run: Run, now: float) -> None:

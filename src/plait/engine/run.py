@@ -20,7 +20,7 @@ from plait.model.commands import Command
 from plait.model.errors import InvalidTransition
 from plait.model.events import Event
 from plait.model.ids import MapElement, MapPath, RunId, TaskNo, Token, token
-from plait.model.outcome import ErrorInfo, LogSpan, Outcome, Stored
+from plait.model.outcome import ErrorInfo, LogSpan, Outcome, Stored, Verdict
 from plait.model.policies import Value
 from plait.model.rows import AssetRow, AttemptRow, ScopeRow
 from plait.model.states import LIVE, TASK_TRANSITIONS, TERMINAL, RunState, TaskState
@@ -28,13 +28,21 @@ from plait.model.states import LIVE, TASK_TRANSITIONS, TERMINAL, RunState, TaskS
 STORY_LENGTH = 16
 
 
+class Asked(Value):
+    """What a pause asks people for: the JSON Schema of the input (none: anything), and a text."""
+
+    schema: dict[str, Any] | None = None
+    prompt: str = ""
+
+
 class Control(Value):
     """What the engine keeps of an outcome, and needs again after a restart.
 
     Of a success: which outputs were emitted, how long they are, which branch was chosen, what is short-circuited. Of a
     skip by a short-circuit that skips everything below: the number of mapped scopes in which that lies (`cut`), because
-    it goes no further than its own element. Of a wait: the `trigger` of a deferral. Of what ended a wait: what the
-    next execution gets to `resume` with, until it has an outcome.
+    it goes no further than its own element. Of a wait: the `trigger` of a deferral, or what a pause `asked`. Of what
+    ended a wait: what the next execution gets to `resume` with, until it has an outcome. Of code that begins again
+    after each wait: the name of the `wait` that it is in, and the `answers` to those before.
     """
 
     emitted: tuple[str, ...] | None = None
@@ -43,10 +51,15 @@ class Control(Value):
     short_circuit: str | None = None
     cut: int | None = None
     trigger: dict[str, Any] | None = None
+    asked: Asked | None = None
     resume: Any = None
+    wait: str | None = None
+    answers: dict[str, dict[str, Any]] = {}
 
 
 _NOTHING = Control()
+_GOING_ON = frozenset({Verdict.DEFER, Verdict.PAUSE, Verdict.RESCHEDULE, Verdict.FAILED, Verdict.CRASHED})
+"""The verdicts after which an execution may follow."""
 
 
 class TaskRun:
@@ -124,7 +137,16 @@ class TaskRun:
     @property
     def resume(self) -> Any:
         """What its next execution goes on with, none for one that begins at the beginning."""
-        return self.control.resume if self.control is not None else None
+        control = self.control
+        if control is None or not control.answers:
+            return control.resume if control is not None else None
+        told: dict[str, Any] = control.resume or {}
+        return {**told, "answers": control.answers}
+
+    @property
+    def answers(self) -> dict[str, dict[str, Any]]:
+        """What ended the waits of its attempt, by their names."""
+        return self.control.answers if self.control is not None else {}
 
     def label(self) -> str:
         """How errors name it: `load[2, eu] (generation 1)`."""
@@ -290,7 +312,8 @@ class Run:
                 short_circuit=outcome.short_circuit,
             )
         elif task.control is not None:  # a row keeps what it has where nothing is written over it
-            task.control = _NOTHING
+            kept = task.answers if outcome.verdict in _GOING_ON else {}
+            task.control = Control(answers=kept) if kept else _NOTHING
         task.cached = outcome.cached
         task.persisted = outcome.persisted
         task.unstored = outcome.unstored

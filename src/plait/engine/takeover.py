@@ -7,12 +7,11 @@ that crashed by itself. It is the one thing that leaves a terminal state, becaus
 
 from plait.engine.build import wake
 from plait.engine.ending import outcome_of, set_state, set_timeout
-from plait.engine.executions import set_timer
+from plait.engine.executions import begin_trigger, set_timer
 from plait.engine.leaving import release, resolve
 from plait.engine.limits import RUN
 from plait.engine.propagate import get_in_line, settle
 from plait.engine.run import Run, TaskRun
-from plait.model.commands import StartTrigger
 from plait.model.events import TaskFinished
 from plait.model.states import LIVE, RUN_TERMINAL, RunState, TaskState
 from plait.model.stimuli import OwnerChanged, OwnerLost
@@ -104,5 +103,5 @@ def _begin_again(run: Run, task: TaskRun) -> None:
 def _wait_again(run: Run, task: TaskRun) -> None:
     if task.state in (S.RETRY_WAIT, S.RESCHEDULED, S.DEFERRED, S.PAUSED):
         set_timer(run, task)
-    if task.state is S.DEFERRED and task.control is not None:
-        run.commands.append(StartTrigger(no=task.no, trigger=task.control.trigger or {}))
+    if task.state is S.DEFERRED:
+        begin_trigger(run, task)

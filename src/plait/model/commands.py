@@ -8,7 +8,8 @@ from plait.model.policies import LimitUse, Value
 
 
 class Execute(Value):
-    """Hand a task run to its executor under `token`. `resume` is what a deferred or paused execution gets back."""
+    """Hand a task run to its executor under `token`. `resume` is what a deferred or paused execution gets back:
+    `event` and `error`, or `input`; `answers` holds these by the names of the waits of code that begins again."""
 
     no: TaskNo
     key: str

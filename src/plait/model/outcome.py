@@ -8,6 +8,10 @@ from typing import Any
 
 from plait.model.policies import Value
 
+TOO_LATE = "the event did not come in time"
+"""The error with which a deferred (or paused) execution that waited for too long resumes: it raises what its authors
+expect, and the retry policy decides (Airflow, "Deferrable operators", the timeout of `defer`)."""
+
 
 class Verdict(StrEnum):
     """How an execution ended, as its worker sees it."""
@@ -96,8 +100,10 @@ class Outcome(Value):
     further down, `all` skips every task below whatever its rule. `retry` and `retry_delay` (seconds): the worker's
     say on the retry policy. `until`: epoch seconds, when a rescheduled wait looks again. `trigger`: what a deferred
     execution waits for; `timeout` seconds bounds that wait or a pause. `schema`: the JSON Schema of the input a pause
-    asks for. `cached`: the result was found in the cache; `persisted`: it is kept beyond the run; `unstored`: it
-    could not be stored, so a replay runs the task again. Times are epoch seconds.
+    asks for, `prompt`: what people are told. `wait`: the name of the wait in code that begins again when the wait is
+    over: what ended it is kept under that name for all further executions of the attempt. `cached`: the result was
+    found in the cache; `persisted`: it is kept beyond the run; `unstored`: it could not be stored, so a replay runs the
+    task again. Times are epoch seconds.
     """
 
     verdict: Verdict = Verdict.SUCCESS
@@ -113,6 +119,8 @@ class Outcome(Value):
     trigger: dict[str, Any] | None = None
     timeout: float | None = None
     schema: dict[str, Any] | None = None
+    prompt: str = ""
+    wait: str | None = None
     error: ErrorInfo | None = None
     name: str | None = None
     cached: bool = False

@@ -68,8 +68,8 @@ class ExecutionUnblocked(Said):
 
 
 class TimerFired(Said):
-    """The time has come for a task run's wait (`kind`: retry, reschedule, defer_timeout, pause_timeout) or for the run
-    (`timeout`)."""
+    """The time has come for a task run's wait (`kind`: retry, reschedule, trigger, defer_timeout, pause_timeout,
+    wait_timeout) or for the run (`timeout`)."""
 
     kind: str
     no: TaskNo | None = None
@@ -99,18 +99,26 @@ class WatchFired(Said):
 
 
 class TriggerFired(Said):
-    """The event that a deferred execution waits for arrived; `payload` is handed to its resume. `error`: it failed."""
+    """The event that a deferred execution waits for arrived; `payload` is handed to its resume. `error`: it failed.
+
+    `token` is that of the execution that was deferred: an event that comes late ends no later wait.
+    """
 
     no: TaskNo
     payload: Any = None
     error: str | None = None
+    token: Token | None = None
 
 
 class InputReceived(Said):
-    """A person (or an API) answered a pause with valid `data`."""
+    """A person (or an API) answered a pause with valid `data`.
+
+    `token` is that of the execution that paused: an answer to one question is never taken for one to the next.
+    """
 
     no: TaskNo
     data: Any = None
+    token: Token | None = None
 
 
 class ChildSubmitted(Said):

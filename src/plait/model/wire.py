@@ -45,7 +45,7 @@ class Upstream(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 class Execution(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """One hand-off of one task run. `upstream` has an entry per `task/output` that its bindings name, and per
     `@scope/source` for the element of a mapping; `call` is a pickled (args, kwargs) for a flow's child; `timeout` is in
-    seconds; `resume` is what a deferred or paused execution gets back."""
+    seconds; `resume` is what a deferred or paused execution gets back (see `model.commands.Execute`)."""
 
     run: RunInfo
     no: TaskNo

@@ -2,10 +2,10 @@
 
 import pytest
 
-from plait.engine.requests import TOO_LATE
 from plait.model import stimuli as s
 from plait.model.commands import AddWatch, Execute, StartTrigger
 from plait.model.graph import WatchSpec
+from plait.model.outcome import TOO_LATE, Outcome, Verdict
 from plait.model.policies import LimitUse, RetryPolicy
 from plait.model.states import TaskState as S
 from tests.unit.engine.world import World, again, bad, dag, defer, ok, pause
@@ -145,6 +145,114 @@ def test_a_trigger_is_started_again_for_a_new_owner():
     assert world.states["a"] == "deferred"
     world.jump(30)
     assert world.states["a"] == "ready"
+
+
+# --- code that begins again after each wait ---------------------------------------------------------------------------
+
+
+def awaits(wait: str, **trigger: object) -> Outcome:
+    """The function stands at its wait of this name."""
+    return Outcome(verdict=Verdict.DEFER, trigger={"kind": "file", **trigger}, wait=wait)
+
+
+def asks(wait: str, timeout: float | None = None) -> Outcome:
+    return Outcome(verdict=Verdict.PAUSE, schema={"type": "integer"}, prompt="How many?", wait=wait, timeout=timeout)
+
+
+def resumes(world: World) -> list[object]:
+    return [command.resume for command in world.commands_of(Execute)]
+
+
+def test_each_execution_finds_what_ended_all_waits_before_it():
+    world = World(dag("a"))
+    task = world.do("a", outcome=awaits("one"))
+    world.say(s.TriggerFired(no=task.no, payload=1))
+    world.do("a", outcome=asks("two"))
+    assert task.control.asked.prompt == "How many?"
+    world.take_over()
+    world.say(s.InputReceived(no=task.no, data=2))
+    world.take_over()
+    world.do("a", outcome=Outcome(verdict=Verdict.RESCHEDULE, until=world.now + 1))
+    world.jump(1)
+    world.finish(world.start("a"))
+    answers = {"one": {"event": 1, "error": None}, "two": {"input": 2}}
+    one = {"answers": {"one": answers["one"]}}
+    assert resumes(world) == [None, one, {"answers": answers}, {"answers": answers}]
+    task = world.task("a")
+    assert (task.state, task.attempt, task.answers) == (S.SUCCESS, 1, {})
+
+
+def test_a_retry_waits_again_but_does_not_ask_people_again():
+    world = World(dag("a", {"a": {"retry": RetryPolicy(limit=2)}}))
+    task = world.do("a", outcome=asks("one"))
+    world.say(s.InputReceived(no=task.no, data=5))
+    world.do("a", outcome=awaits("two"))
+    world.say(s.TriggerFired(no=task.no, payload="x"))
+    world.do("a", outcome=bad())
+    world.jump(0)
+    world.say(s.ExecutionLost(no=world.start("a").no, token=task.token, reason="SIGSEGV"))
+    world.jump(0)
+    world.start("a")
+    assert resumes(world)[-2:] == [{"answers": {"one": {"input": 5}}}] * 2
+    assert task.attempt == 3
+
+
+def test_code_that_asked_hears_itself_that_nobody_answered():
+    world = World(dag("a"))
+    task = world.do("a", outcome=asks("one", timeout=60.0))
+    world.jump(60)
+    world.dispatch()
+    assert resumes(world)[-1] == {"answers": {"one": {"event": None, "error": TOO_LATE}}}
+    assert task.state is S.DISPATCHED
+
+
+def test_what_comes_too_late_for_a_wait_ends_no_later_one():
+    world = World(dag("a"))
+    task = world.do("a", outcome=awaits("one"))
+    first = task.token
+    world.say(s.TriggerFired(no=task.no, token=first))
+    world.do("a", outcome=awaits("two"))
+    world.say(s.TriggerFired(no=task.no, token=first))
+    assert task.state is S.DEFERRED
+    world.say(s.TriggerFired(no=task.no, token=task.token))
+    world.do("a", outcome=asks("three"))
+    world.say(s.InputReceived(no=task.no, token=first))
+    assert task.state is S.PAUSED
+    world.say(s.InputReceived(no=task.no, token=task.token))
+    assert task.state is S.READY
+
+
+# --- a point in time --------------------------------------------------------------------------------------------------
+
+
+def until(at: float, timeout: float | None = None) -> Outcome:
+    return Outcome(verdict=Verdict.DEFER, trigger={"kind": "time", "at": at}, timeout=timeout)
+
+
+def test_a_point_in_time_needs_no_trigger():
+    world = World(dag("a"))
+    task = world.do("a", outcome=until(world.now + 60))
+    world.jump(59)
+    assert task.state is S.DEFERRED
+    world.take_over()
+    world.jump(1)
+    world.dispatch()
+    assert resumes(world)[-1] == {"event": world.now, "error": None}
+    assert world.commands_of(StartTrigger) == []
+
+
+def test_a_point_in_time_may_lie_behind_the_time_limit_or_in_the_past():
+    world = World(dag("a, b"))
+    late = world.do("a", outcome=until(world.now + 60, timeout=10))
+    past = world.do("b", outcome=until(world.now - 60))
+    world.jump(0)
+    assert (late.state, past.state) == (S.DEFERRED, S.READY)
+    world.jump(10)
+    world.dispatch()
+    assert {"event": None, "error": TOO_LATE} in resumes(world)
+    world.finish(late, awaits("file"))
+    world.jump(100)
+    assert late.state is S.DEFERRED, "the timer of the wait before changes nothing"
 
 
 # --- pausing for input ------------------------------------------------------------------------------------------------
