@@ -220,10 +220,11 @@ class TaskSpec(Value):
 
     `runner` names who calls it in the worker: `python`, `flow` (a body that adds children), `run` (another workflow
     as a run of its own), `pause` (asks a person for input), `wait` (until a trigger fires), `noop`, or a dialect's.
-    `timeout` is seconds of one attempt; `wait_timeout` of a wait, from its first look: for `rescheduled` waits and for watches. `priority`: higher
-    starts first. `max_active`: live instances per run. `setup`, `teardown`: of a scope, whose tasks (and teardown) the
-    setup's guard edges lead to; a teardown also runs when its run is ended early. `counts`: whether its state counts
-    for the run's outcome. `executor`: the name of the executor, or none for the run's.
+    `timeout` is seconds of one attempt; `wait_timeout` of a wait, from its first look: for `rescheduled` waits and for
+    watches. `priority`: higher starts first. `max_active`: live instances per run. `setup`, `teardown`: of a scope,
+    whose tasks (and teardown) the setup's guard edges lead to; a teardown also runs when its run is ended early.
+    `counts`: whether its state counts for the run's outcome. `executor`: the name of the executor, or none for the
+    run's.
     """
 
     key: str
