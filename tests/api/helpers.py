@@ -2,7 +2,6 @@
 
 import subprocess
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +112,3 @@ class FileRun:
     def attempts(self, key: str) -> list[int]:
         """The attempts of a task's runs."""
         return [task.attempt for task in self.tasks if task.key == key]
-
-
-def without_places(text: str, folder: Path, names: Iterable[str] = ()) -> str:
-    """A message that is the same on every machine."""
-    return text.replace(str(folder) + "/", "")

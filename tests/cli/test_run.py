@@ -9,6 +9,7 @@ import pytest
 
 from plait.cli.run import iso_date, parse_value, split_params
 from tests.cli.conftest import Command
+from tests.waiting import wait_until
 
 KEYS = ["run_id", "workflow", "state", "result", "tasks"]
 TASK_KEYS = ["key", "map_index", "state", "attempts", "duration_s", "error"]
@@ -176,10 +177,7 @@ def test_json_is_taken_apart_and_text_stays() -> None:
 
 def _until(command: Command, count: int) -> None:
     """Wait until tasks have noted so many lines."""
-    deadline = time.monotonic() + 20
-    while len(command.noted()) < count:
-        assert time.monotonic() < deadline, "the tasks did not begin"
-        time.sleep(0.02)
+    wait_until(lambda: len(command.noted()) >= count, f"{count} notes of tasks")
 
 
 @pytest.mark.parametrize("name", ["naps", "naps_in_body", "dozes"])

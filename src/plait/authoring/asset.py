@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from plait.authoring.live import LiveGraph, LiveNode
 from plait.authoring.partitions import Partitions
-from plait.authoring.task import Task, TaskOptions, lowered
-from plait.authoring.where import here, place_of
+from plait.authoring.task import Task, TaskOptions, check_function, lowered
+from plait.authoring.where import head_of, here, place_of
 from plait.engine.plan import Plan
 from plait.model.errors import DefinitionError
 from plait.model.graph import Binding, Edge, FromAsset, FromContext, FromOutput, Graph, OutputSpec, TaskSpec
@@ -109,6 +109,7 @@ def asset(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """
 
     def make(function: Callable[..., Any]) -> Asset[..., Any]:
+        check_function(function, "@asset")
         own = {name: options[name] for name in _OWN if name in options}
         rest = {name: value for name, value in options.items() if name not in _OWN}
         key = own.get("key") or function.__name__
@@ -160,6 +161,7 @@ def check(
         )
 
     def make(function: Callable[P, R]) -> Check[P, R]:
+        check_function(function, "@check")
         key = asset.key if isinstance(asset, Asset) else asset
         return Check(function, key, name or function.__name__, blocking, severity)
 
@@ -181,6 +183,8 @@ def asset_graph(
         made = assets[key]
         inputs = _inputs(made, made.task.signature, assets, chosen, key, edges)
         for dep in made.options_.deps:
+            if dep not in assets:
+                raise _unknown(made, key, dep, assets, f'deps=["{dep}"]')
             if dep in chosen:
                 edges[dep, key, None] = Edge(upstream=dep, downstream=key)
         nodes.append(_node(made, key, inputs))
@@ -201,12 +205,20 @@ def asset_graph(
 
 
 def _plan_check(graph: Graph, assets: Mapping[str, Asset[..., Any]]) -> None:
+    """Raise DefinitionError for what a plan refuses, told of assets: that they wait for each other in a circle."""
     try:
         Plan(graph)
     except DefinitionError as error:
-        first = next((key for key in assets if key in error.what), None)
-        place = assets[first].place if first is not None else None
-        raise DefinitionError(error.what, where=error.where or place, wrong=error.wrong, right=error.right) from None
+        circle = error.what.rpartition(": ")[2]
+        made = next((assets[key] for key in circle.split(" -> ") if key in assets), None)
+        if made is None:
+            raise
+        raise DefinitionError(
+            f"the assets wait for each other in a circle: {circle}",
+            where=made.place,
+            wrong=head_of(made.fn),
+            right=error.right,
+        ) from None
 
 
 def _node(made: Asset[..., Any], key: str, inputs: dict[str, Binding]) -> TaskSpec:
@@ -237,14 +249,20 @@ def _inputs(
         elif name in assets:
             inputs[name] = FromAsset(key=name)
         elif parameter.default is inspect.Parameter.empty:
-            known = ", ".join(sorted(assets)) or "none"
-            raise DefinitionError(
-                f"{key!r} is made from {name!r}, which is not an asset here",
-                where=made.place,
-                wrong=f"def {made.fn.__name__}{signature}",
-                right=f"name one of the assets: {known}; or `context` for the run's context",
-            )
+            raise _unknown(made, key, name, assets, head_of(made.fn))
     return inputs
+
+
+def _unknown(
+    made: Asset[..., Any] | Check[..., Any], key: str, name: str, assets: Mapping[str, Asset[..., Any]], wrong: str
+) -> DefinitionError:
+    known = ", ".join(sorted(assets)) or "none"
+    return DefinitionError(
+        f"{key!r} is made from {name!r}, which is not an asset here",
+        where=made.place,
+        wrong=wrong,
+        right=f"name one of the assets: {known}; or `context` for the run's context",
+    )
 
 
 def _add_check(

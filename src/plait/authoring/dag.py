@@ -16,9 +16,9 @@ from plait.authoring.params import params_of
 from plait.authoring.retry import Seconds, seconds
 from plait.authoring.schedules import Schedule, schedule_of
 from plait.authoring.scope import current_engine, current_scope, in_scope, scope_for
-from plait.authoring.task import Hook, lower_hooks
+from plait.authoring.task import Hook, check_function, lower_hooks
 from plait.authoring.tracing import ParamStandIn, Tracer, current_tracer
-from plait.authoring.where import code_of, head_of, here, place_of
+from plait.authoring.where import code_of, head_of, place_of, unknown_option
 from plait.engine.plan import Plan
 from plait.model.errors import DefinitionError
 from plait.model.graph import Graph, HookSpec, TaskSpec, TriggerSpec
@@ -73,13 +73,7 @@ def lower_workflow(given: dict[str, Any], decorator: str, allowed: Collection[st
     hooks = lower_hooks(given, WORKFLOW_HOOKS)
     for keyword in given:
         if keyword not in allowed:
-            where, wrong = here()
-            raise DefinitionError(
-                f"{decorator} has no option {keyword!r}",
-                where=where,
-                wrong=wrong,
-                right=f"one of: {', '.join(sorted((*allowed, *WORKFLOW_HOOKS)))}",
-            )
+            raise unknown_option(decorator, keyword, {*allowed, *WORKFLOW_HOOKS})
     if hooks:
         given["hooks"] = hooks
     if "schedule" in given:
@@ -87,25 +81,6 @@ def lower_workflow(given: dict[str, Any], decorator: str, allowed: Collection[st
     if "tags" in given:
         given["tags"] = tuple(given["tags"])
     return given
-
-
-def check_function(fn: Callable[..., Any], decorator: str) -> None:
-    """Raise DefinitionError for what cannot be the body of a workflow."""
-    if not callable(fn):
-        where, wrong = here()
-        raise DefinitionError(
-            f"{decorator} makes a function a workflow, not {fn!r}",
-            where=where,
-            wrong=wrong,
-            right=f"{decorator}\ndef pipeline(): ...",
-        )
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        raise DefinitionError(
-            f"{fn.__name__!r} is a generator, whose body would not run when it is called",
-            where=place_of(fn),
-            wrong=f"{decorator}\n{head_of(fn)}: yield ...",
-            right="return a list",
-        )
 
 
 def check_scheduled(fn: Callable[..., Any], name: str, params: Sequence[RunParam]) -> None:

@@ -14,7 +14,6 @@ import msgspec
 from plait.authoring.dag import (
     DAG_OPTIONS,
     WorkflowOptions,
-    check_function,
     check_scheduled,
     hook_specs,
     hooks_of,
@@ -27,7 +26,7 @@ from plait.authoring.params import params_of
 from plait.authoring.retry import NO_RETRY, Retry, Seconds, retry_of
 from plait.authoring.schedules import Schedule
 from plait.authoring.scope import current_engine, current_scope, scope_for
-from plait.authoring.task import Hook, check_executor
+from plait.authoring.task import Hook, check_executor, check_function
 from plait.authoring.where import code_of, place_of
 from plait.model.graph import Graph, Param, TaskSpec
 from plait.model.policies import LimitUse, OutcomeRule

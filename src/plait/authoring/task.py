@@ -14,7 +14,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 from plait.authoring.futures import Future, FutureList
 from plait.authoring.retry import NO_RETRY, Retry, Seconds, retry_of, seconds
 from plait.authoring.scope import Scope, current_scope, scope_for
-from plait.authoring.where import code_of, head_of, here, place_of
+from plait.authoring.where import code_of, head_of, here, place_of, unknown_option
 from plait.model.errors import DefinitionError
 from plait.model.graph import HookSpec, OutputSpec, TaskSpec
 from plait.model.policies import CachePolicy, LimitUse, TriggerRule
@@ -229,8 +229,7 @@ def lowered(given: dict[str, Any], decorator: str = "@task", others: Sequence[st
     known = [name for name in TaskOptions.__dataclass_fields__ if name != "hooks"]
     for keyword in given:
         if keyword not in known:
-            options = ", ".join(sorted({*known, *_HOOKS, *others}))
-            raise _wrong(f"{decorator} has no option {keyword!r}", f"one of: {options}")
+            raise unknown_option(decorator, keyword, {*known, *_HOOKS, *others})
     made = {name: _LOWER[name](value) if name in _LOWER else value for name, value in given.items()}
     return {**made, "hooks": hooks} if hooks else made
 
@@ -238,6 +237,19 @@ def lowered(given: dict[str, Any], decorator: str = "@task", others: Sequence[st
 def _wrong(what: str, right: str) -> DefinitionError:
     where, wrong = here()
     return DefinitionError(what, where=where, wrong=wrong, right=right)
+
+
+def check_function(fn: Callable[..., Any], decorator: str) -> None:
+    """Raise DefinitionError for what cannot be the body of anything."""
+    if not callable(fn):
+        raise _wrong(f"{decorator} is for a function, not for {fn!r}", f"{decorator}\ndef step(): ...")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise DefinitionError(
+            f"{fn.__name__!r} is a generator: its body does not run when it is called, its values cannot be handed on",
+            where=place_of(fn),
+            wrong=f"{decorator}\n{head_of(fn)}: yield ...",
+            right=f"{decorator}\n{head_of(fn)}: return [...]",
+        )
 
 
 def check_executor(name: str | None) -> str | None:
@@ -359,15 +371,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     def make(function: Callable[..., Any]) -> Task[..., Any]:
         if isinstance(function, Task):
             return cast("Task[..., Any]", function).options(**options)
-        if not callable(function):
-            raise _wrong(f"@task makes a function a task, not {function!r}", "@task\ndef step(): ...")
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise DefinitionError(
-                f"{function.__name__!r} is a generator, and its values could not be handed on",
-                where=place_of(function),
-                wrong=f"@task\n{head_of(function)}: yield ...",
-                right="return a list",
-            )
+        check_function(function, "@task")
         return Task(function, TaskOptions(**lowered(options)))
 
     return make if fn is None else make(fn)

@@ -1,12 +1,14 @@
 """Where in the user's code something was written: the first frame outside of plait, and its source line."""
 
+import difflib
 import inspect
 import linecache
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
+from plait.model.errors import DefinitionError
 from plait.model.graph import CodeRef
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -63,6 +65,20 @@ def head_of(fn: Callable[..., Any]) -> str:
     """How a function begins, for errors: `def load(day, table)`."""
     prefix = "async def" if inspect.iscoroutinefunction(fn) else "def"
     return f"{prefix} {getattr(fn, '__name__', type(fn).__name__)}{inspect.signature(fn)}"
+
+
+def unknown_option(decorator: str, keyword: str, known: Collection[str]) -> DefinitionError:
+    """The error for a keyword that a decorator does not have: it names the nearest one, and all that there are."""
+    where, wrong = here()
+    near = difflib.get_close_matches(keyword, sorted(known), n=3)
+    near.sort(key=lambda name: name[:3] != keyword[:3])  # `retry` is nearer to `retries` than to `on_retry`
+    nearest = f"{decorator}({near[0]}=...)\n" if near else ""
+    return DefinitionError(
+        f"{decorator} has no option {keyword!r}",
+        where=where,
+        wrong=wrong,
+        right=f"{nearest}the options are: {', '.join(sorted(known))}",
+    )
 
 
 def frames_of_user(error: BaseException) -> str:

@@ -9,7 +9,8 @@ from plait.model.ids import RunId
 from plait.model.outcome import Verdict
 from plait.model.wire import Finished, RunInfo
 from plait.ports import Capture, Kill
-from tests.conformance.executors.world import World, execution, wait_until, world
+from tests.conformance.executors.world import World, execution, world
+from tests.waiting import wait_until
 
 KINDS = ("inline", "threads", "processes")
 

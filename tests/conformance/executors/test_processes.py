@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from plait.model.outcome import Verdict
-from tests.conformance.executors.world import World, execution, wait_until, world
+from tests.conformance.executors.world import World, execution, world
+from tests.waiting import wait_until
 
 
 @pytest.fixture

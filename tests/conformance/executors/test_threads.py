@@ -5,7 +5,8 @@ import threading
 import time
 
 from plait.model.outcome import Verdict
-from tests.conformance.executors.world import execution, wait_until, world
+from tests.conformance.executors.world import execution, world
+from tests.waiting import wait_until
 
 
 def test_a_thread_that_does_not_end_loses_its_slot_and_its_say(tmp_path):

@@ -1,7 +1,6 @@
 """A sink that remembers, executions on demand, and executors of each kind."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,8 @@ from plait.model.outcome import Outcome
 from plait.model.wire import Execution, Finished, Report, Returned, RunInfo, Started
 from plait.ports import Executor
 from tests.conformance.executors.programs import Programs
+from tests.waiting import PATIENCE
 
-PATIENCE = 20.0
 RUN = RunInfo(run_id=RunId("0190aaaa-aaaa-7aaa-8aaa-aaaaaaaaaaaa"), workflow="w", target="t")
 
 
@@ -134,10 +133,3 @@ def world(kind: str, folder: Path, workers: int = 2, **options: Any) -> Iterator
         if made._submitter is not None:
             made._submitter.join(PATIENCE)
         made.sink.check_once()
-
-
-def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> None:
-    until = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < until, f"it did not come to {what}"
-        time.sleep(0.01)
