@@ -94,6 +94,11 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def __dir__() -> list[str]:
+    """What people complete to: the public names, loaded or not."""
+    return sorted(__all__)
+
+
 def _engine() -> _scope.Engine:
     from plait.bootstrap import default_session
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
-from plait.authoring.futures import Output, place_of_output
+from plait.authoring.futures import Future, Output, place_of_output
 from plait.authoring.live import LiveGraph, LiveNode
 from plait.authoring.params import params_of
 from plait.authoring.retry import Seconds, seconds
@@ -123,9 +123,10 @@ class Dag(Generic[P, R]):
             return cast("R", scope.call(self, args, kwargs))
         return cast("R", current_engine().run(self, args, kwargs))
 
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
+    def submit(self, *args: Any, **kwargs: Any) -> Future[R]:
         """In a flow: start a run of this dag in the background, and return its future."""
-        return scope_for(f"{self.name}.submit()", f"{self.name}(...) to run it at once").submit(self, args, kwargs)
+        scope = scope_for(f"{self.name}.submit()", f"{self.name}(...) to run it at once")
+        return cast("Future[R]", scope.submit(self, args, kwargs))
 
     @property
     def live(self) -> LiveGraph:

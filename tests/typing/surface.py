@@ -1,0 +1,185 @@
+"""What a type checker makes of the public names. `make check` reads this file (pyright, strict); nothing runs it.
+
+A line with an ignore is a mistake that the checker has to see: without its error, the ignore itself is one.
+"""
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any, assert_type
+
+from plait import (
+    Asset,
+    Cache,
+    Check,
+    Context,
+    Dag,
+    DefinitionError,
+    Fail,
+    Flow,
+    Future,
+    FutureList,
+    Group,
+    Limit,
+    LoadError,
+    LookAgain,
+    ParameterError,
+    Partitions,
+    PlaitError,
+    Retry,
+    RetryAfter,
+    Schedule,
+    Skip,
+    Task,
+    TaskCancelled,
+    TaskFailed,
+    Unfinished,
+    UsageError,
+    UserError,
+    __version__,
+    asset,
+    check,
+    context,
+    cron,
+    dag,
+    daily,
+    every,
+    flow,
+    group,
+    hourly,
+    limit,
+    logical_date,
+    materialize,
+    monthly,
+    partition_key,
+    pool,
+    static,
+    task,
+    transaction,
+    unmapped,
+    weekly,
+)
+
+# --- tasks keep their parameters and their value ----------------------------------------------------------------------
+
+
+@task
+def plain(day: date, *, rows: int = 1) -> list[int]:
+    return [day.day] * rows
+
+
+@task(retries=Retry(3, delay=60, factor=2, cap=3600), timeout=7200, pool="warehouse", cache=Cache(expires=60))
+def with_options(number: int) -> str:
+    return str(number)
+
+
+@task
+async def waits(number: int) -> str:
+    return str(number)
+
+
+assert_type(plain(date(2026, 1, 1), rows=2), list[int])
+assert_type(plain.submit(date(2026, 1, 1)), Future[list[int]])
+assert_type(plain.submit(date(2026, 1, 1)).result(), list[int])
+assert_type(plain.map([date(2026, 1, 1)], rows=unmapped(2)), FutureList[list[int]])
+assert_type(plain.map([]).result(), list[list[int]])
+assert_type(plain.product([]).result(), list[list[int]])
+assert_type(plain.options(name="other")(date(2026, 1, 1)), list[int])
+assert_type(with_options(1), str)
+a_task: Task[[int], str] = with_options
+from_lambda: Task[[int], int] = task(lambda number: number, name="same")
+
+plain("today")  # pyright: ignore[reportArgumentType]
+plain(date(2026, 1, 1), row=2)  # pyright: ignore[reportCallIssue]
+plain()  # pyright: ignore[reportCallIssue]
+task(retires=3)  # pyright: ignore[reportCallIssue]
+task(timeout="soon")  # pyright: ignore[reportArgumentType]
+
+# --- flows and dags too -----------------------------------------------------------------------------------------------
+
+
+@flow(retries=1, executor="processes")
+def reload(first: date, last: date = logical_date()) -> int:
+    with transaction():
+        assert_type(with_options(1), str)
+    return len(plain.map([first, last]).result())
+
+
+@flow
+async def waiting(region: str = partition_key()) -> str:
+    return await waits(1) + await with_options.submit(1) + region
+
+
+@group
+def part(number: int) -> str:
+    return with_options(number)
+
+
+@dag(schedule=cron("0 6 * * *", tz="America/New_York"), catchup=False, max_active_runs=1)
+def nightly(day: date = logical_date()) -> list[int]:
+    with group("first"):
+        part(1)
+    return plain(day)
+
+
+assert_type(reload(date(2026, 1, 1)), int)
+assert_type(reload.submit(date(2026, 1, 1)), Future[int])
+assert_type(nightly(), list[int])
+assert_type(nightly.submit(), Future[list[int]])
+
+
+async def in_an_event_loop() -> None:
+    assert_type(await waits(1), str)
+    assert_type(await waiting(), str)
+
+
+a_flow: Flow[[date], int] = flow(name="other")(reload.fn)
+a_dag: Dag[[date], list[int]] = nightly.options(name="other")
+a_group: Group[[int], str] = part
+
+reload("today")  # pyright: ignore[reportArgumentType]
+reload()  # pyright: ignore[reportCallIssue]
+nightly(dya=date(2026, 1, 1))  # pyright: ignore[reportCallIssue]
+dag(retries=3)  # pyright: ignore[reportCallIssue]
+
+# --- assets -----------------------------------------------------------------------------------------------------------
+
+days: Partitions = daily("2026-01-01")
+
+
+@asset(partitions=days, retries=2)
+def flights(context: Context) -> list[str]:
+    context.add_metadata(rows=1)
+    return [context.partition_key]
+
+
+@check(asset=flights, blocking=True)
+def has_rows(flights: list[str]) -> bool:
+    return len(flights) > 0
+
+
+an_asset: Asset[[Context], list[str]] = flights
+a_check: Check[[list[str]], bool] = has_rows
+assert_type(has_rows(["LH 400"]), bool)
+assert_type(materialize(flights, has_rows, partition="2026-01-02"), dict[str, Any])
+assert_type([hourly("2026-01-01"), weekly("2026-01-01"), monthly("2026-01-01"), static(["eu"])], list[Partitions])
+asset(partition=days)(flights.fn)
+check(flights)  # pyright: ignore[reportCallIssue]
+
+# --- the rest ---------------------------------------------------------------------------------------------------------
+
+assert_type(context(), Context)
+assert_type([pool("warehouse", slots=1), limit(tag="db", slots=4)], list[Limit])
+assert_type(every(3600), Schedule)
+version: str = __version__
+pool("warehouse", slots="one")  # pyright: ignore[reportArgumentType]
+
+
+def mistakes() -> type[PlaitError]:
+    users: list[type[UserError]] = [DefinitionError, LoadError, ParameterError, UsageError]
+    others: list[type[PlaitError]] = [TaskFailed, Unfinished]
+    return [*users, *others][0]
+
+
+signals: list[Callable[[], BaseException]] = [
+    lambda: Skip("no rows"), lambda: Fail("no table"), lambda: RetryAfter(60), lambda: LookAgain(30), TaskCancelled,
+]  # fmt: skip

@@ -1,0 +1,69 @@
+"""The package's face: what is exported is there, is what type checkers see, and costs nothing before it is used.
+
+That each name is documented is in tests/docs/test_api_reference.py; what its type is, in tests/typing/surface.py."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import plait
+
+FACE = Path(plait.__file__)
+SURFACE = Path(__file__).parents[1] / "typing" / "surface.py"
+HEAVY = {
+    "alembic", "asyncio", "click", "cloudpickle", "cronsim", "fsspec", "pydantic", "pydantic_core", "rich",
+    "sqlalchemy", "sqlite3", "plait.adapters", "plait.bootstrap", "plait.cli", "plait.runtime", "plait.worker",
+}  # fmt: skip
+
+
+def imported_by(tree: ast.Module, under: str = "plait") -> list[str]:
+    """The names that a module imports from `under` and below."""
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return [alias.name for node in found if (node.module or "").startswith(under) for alias in node.names]
+
+
+@pytest.mark.parametrize("name", plait.__all__)
+def test_what_is_exported_is_there(name: str):
+    assert getattr(plait, name) is not None
+    assert name in dir(plait)
+
+
+def test_a_name_that_is_not_there_is_told():
+    with pytest.raises(AttributeError, match="module 'plait' has no attribute 'tsak'"):
+        _ = plait.tsak
+
+
+def test_type_checkers_see_the_same_names():
+    for block in ast.parse(FACE.read_text(encoding="utf-8")).body:
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
+            assert sorted(imported_by(ast.Module(block.body, []))) == sorted(set(plait.__all__) - {"__version__"})
+            return
+    pytest.fail("the face has no `if TYPE_CHECKING`")
+
+
+def test_every_name_is_typed():
+    """Each is in the file of assertions that `make check` gives to pyright."""
+    tree = ast.parse(SURFACE.read_text(encoding="utf-8"))
+    assert sorted(imported_by(tree)) == sorted(plait.__all__)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert set(plait.__all__) <= used
+    assert (FACE.parent / "py.typed").exists()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import plait",
+        "from plait import *",
+        "from plait import dag, task\n@task\ndef a(): ...\n@dag\ndef d(): return a()\nassert d.graph",
+    ],
+)
+def test_importing_is_light(code: str):
+    """Not even a dag needs what schedules, parameters, stores and the command line are made of."""
+    told = f"{code}\nimport json, sys; print(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert HEAVY & set(json.loads(done.stdout)) == set()
