@@ -6,6 +6,8 @@ Everything about an execution carries its token; a token that is not the task ru
 
 from typing import Any
 
+import msgspec
+
 from plait.model.graph import TaskSpec
 from plait.model.ids import TaskNo, Token
 from plait.model.outcome import Outcome
@@ -210,3 +212,15 @@ Stimulus = (
     | OwnerChanged
     | OwnerLost
 )
+
+_decoder = msgspec.json.Decoder(Stimulus)
+
+
+def encode_stimulus(stimulus: Stimulus) -> bytes:
+    """A stimulus as it lies in the store's inbox: JSON with the name of its type."""
+    return msgspec.json.encode(stimulus)
+
+
+def decode_stimulus(data: bytes) -> Stimulus:
+    """The stimulus that lies in the inbox. Raises msgspec.DecodeError for what this version does not know."""
+    return _decoder.decode(data)

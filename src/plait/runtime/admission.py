@@ -10,7 +10,7 @@ from plait.model.ids import RunId
 from plait.model.policies import LimitUse
 from plait.model.rows import LimitRow, WorkflowRow
 from plait.model.states import RUN_TERMINAL
-from plait.model.stimuli import CancelRequested, RunAdmitted
+from plait.model.stimuli import CancelRequested, RunAdmitted, encode_stimulus
 from plait.runtime.hosted import Hosted
 from plait.runtime.shell import Shell
 
@@ -52,7 +52,7 @@ class RunAdmission:
         if run_id in self._scheduler.runs:
             self._scheduler.post(run_id, CancelRequested(reason=reason))
         else:
-            self._scheduler.store.put_inbox(run_id, msgspec.json.encode(CancelRequested(reason=reason)))
+            self._scheduler.store.put_inbox(run_id, encode_stimulus(CancelRequested(reason=reason)))
 
     def _declared(self, hosted: Hosted, most: int) -> str:
         key = runs_limit(hosted.graph.name)

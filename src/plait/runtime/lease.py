@@ -12,28 +12,15 @@ import socket
 import threading
 import uuid
 
-import msgspec
-
 from plait.model.errors import StoreError
 from plait.model.rows import OwnerRow
-from plait.model.stimuli import Stimulus
+from plait.model.stimuli import decode_stimulus
 from plait.ports import Clock, EventBus, RunStore
 from plait.runtime.scheduler import Scheduler
 
 LEASE_SECONDS = 20.0
 RENEW_SECONDS = 5.0
 log = logging.getLogger("plait.lease")
-_stimuli = msgspec.json.Decoder(Stimulus)
-
-
-def encode_stimulus(stimulus: Stimulus) -> bytes:
-    """A stimulus as it lies in the inbox."""
-    return msgspec.json.encode(stimulus)
-
-
-def decode_stimulus(data: bytes) -> Stimulus:
-    """The stimulus that lies in the inbox."""
-    return _stimuli.decode(data)
 
 
 class Lease:
