@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.model.errors import UsageError, UserError
-from plait.ports import Executor, LogReader, ResultStore, Runner, RunStore
+from plait.ports import Clock, EventBus, Executor, LogReader, ResultStore, Runner, RunStore
 
 if TYPE_CHECKING:
     from plait.runtime.session import Session
@@ -57,14 +57,13 @@ def _project(start: Path) -> Path:
 
 def open_store(settings: Settings, *, migrate: bool = True, sweep: bool = True) -> RunStore:
     """The store; session-owned runs of processes that are gone are marked crashed first."""
-    from plait.adapters.clock import SystemClock
     from plait.adapters.stores.open import open_store as open_url
     from plait.runtime.lease import sweep_dead
 
     _make_home(settings)
     store = open_url(settings.db, migrate=migrate)
     if sweep:
-        sweep_dead(store, SystemClock().now())
+        sweep_dead(store, clock().now())
     return store
 
 
@@ -79,6 +78,35 @@ def _make_home(settings: Settings) -> None:
         raise UsageError(
             f"plait cannot write to {settings.home}: {error.strerror}", right="set PLAIT_HOME to a folder of yours"
         ) from None
+
+
+def schema_status(settings: Settings) -> tuple[str | None, str]:
+    """The revision of the database's schema, none where there is no database yet, and the newest one."""
+    from plait.adapters.stores.open import status
+
+    return status(settings.db)
+
+
+def upgrade_schema(settings: Settings) -> None:
+    """Bring the database's schema to the newest revision, making the database where there is none."""
+    from plait.adapters.stores.open import upgrade
+
+    _make_home(settings)
+    upgrade(settings.db)
+
+
+def open_bus(settings: Settings) -> EventBus:
+    """What rings between the processes on this database. Close it when done."""
+    from plait.adapters.bus.local import LocalBus
+
+    return LocalBus(settings.db)
+
+
+def clock() -> Clock:
+    """The clock of this machine."""
+    from plait.adapters.clock import SystemClock
+
+    return SystemClock()
 
 
 def result_store(settings: Settings) -> ResultStore:
@@ -105,8 +133,6 @@ def open_session(
 ) -> Session:
     """A session in this process. `executor` runs what does not name its own: processes for a target that workers can
     load, else threads. `echo`: what runs in this process also prints to its own streams."""
-    from plait.adapters.bus.local import LocalBus
-    from plait.adapters.clock import SystemClock
     from plait.adapters.ids import Uuid7Source
     from plait.adapters.logs.capture import StreamCapture
     from plait.runtime.session import Session
@@ -123,9 +149,9 @@ def open_session(
     return Session(
         store=store,
         results=result_store(settings),
-        clock=SystemClock(),
+        clock=clock(),
         ids=Uuid7Source(),
-        bus=LocalBus(settings.db),
+        bus=open_bus(settings),
         capture=capture,
         executors=executors,
         default_executor=name,

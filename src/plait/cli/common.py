@@ -77,9 +77,9 @@ def log_reader() -> LogReader:
 
 def ring() -> None:
     """Wake the other processes on this call's database."""
-    from plait.adapters.bus.local import LocalBus
+    from plait import bootstrap
 
-    bus = LocalBus(settings().db)
+    bus = bootstrap.open_bus(settings())
     bus.publish("inbox")
     bus.close()
 
@@ -87,9 +87,9 @@ def ring() -> None:
 @contextmanager
 def listen(heard: Callable[[], None]) -> Iterator[None]:
     """Call `heard` whenever another process on this call's database rings; a thread of the bus does."""
-    from plait.adapters.bus.local import LocalBus
+    from plait import bootstrap
 
-    bus = LocalBus(settings().db)
+    bus = bootstrap.open_bus(settings())
     bus.subscribe(lambda topic: heard())
     try:
         yield

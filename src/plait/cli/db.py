@@ -22,16 +22,10 @@ def upgrade() -> None:
       plait db upgrade --db sqlite:////srv/plait/plait.db
     """
     from plait import bootstrap
-    from plait.adapters.stores.open import status as look
-    from plait.adapters.stores.open import upgrade as bring_up
 
     where = settings()
-    before, _ = look(where.db)
-    if before is None:
-        bootstrap.open_store(where, sweep=False).close()  # makes the folder as well
-    else:
-        bring_up(where.db)
-    _, head = look(where.db)
+    before, head = bootstrap.schema_status(where)
+    bootstrap.upgrade_schema(where)
     done = "was up to date" if before == head else f"is at {head} now" + (f", it was at {before}" if before else "")
     click.echo(f"{where.db} {done}")
 
@@ -46,10 +40,10 @@ def status(as_json: bool) -> int:
       plait db status
       plait db status --json
     """
-    from plait.adapters.stores.open import status as look
+    from plait import bootstrap
 
     where = settings()
-    found, head = look(where.db)
+    found, head = bootstrap.schema_status(where)
     if as_json:
         print_json({"db": where.db, "revision": found, "head": head, "up_to_date": found == head})
     else:

@@ -21,13 +21,13 @@ def cancel(run_id: str, reason: str, timeout: float) -> int:
     \b
       plait runs cancel 0199b3f2
     """
-    from plait.adapters.clock import SystemClock
+    from plait import bootstrap
     from plait.services.queries import RunQueries
     from plait.services.runs import Ended, RunRequests
 
     with open_store() as store:
         row = RunQueries(store).find(run_id)
-        requests = RunRequests(store, SystemClock(), time.sleep, ring)
+        requests = RunRequests(store, bootstrap.clock(), time.sleep, ring)
         requests.cancel(row, reason)
         ended, row = requests.wait(row.run_id, timeout)
     if ended is Ended.OVER:
