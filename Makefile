@@ -38,7 +38,7 @@ format: setup ## sort imports, mend what can be mended, format
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: setup ## run the benchmarks
+bench: setup ## measure the floor and every case
 	@$(BIN)/python -m bench $(ARGS)
 
 clean: ## remove builds, caches and the example's data; keeps .venv and .plait

@@ -1,28 +1,20 @@
-"""`python -m bench [NAME ...]`: run benchmarks one after the other, print their tables, keep them as JSON."""
+"""`python -m bench [floor | cases | peers | gate] [ARGUMENTS]`; without any: the floor, then every case."""
 
-import importlib
+import runpy
 import sys
-from pathlib import Path
 
-from bench.report import Table, surroundings
-
-SUPPORT = {"__init__", "__main__", "report"}
+COMMANDS = ("floor", "cases", "peers", "gate")
 
 
-def main(names: list[str]) -> None:
-    """Run the named benchmarks, or all of them."""
-    known = sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem not in SUPPORT)
-    unknown = set(names) - set(known)
-    if unknown:
-        sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
-    print(surroundings())
-    for name in names or known:
-        table = importlib.import_module(f"bench.{name}").run()
-        if not isinstance(table, Table):
-            sys.exit(f"bench.{name}.run() returns a Table")
-        print(f"\n{name}\n{table.text()}")
-        table.save()
+def main() -> None:
+    """Hand over to the command's own module."""
+    command, *arguments = sys.argv[1:] or ["floor"]
+    if command not in COMMANDS:
+        sys.exit(f"no command {command!r}; there are: {', '.join(COMMANDS)}")
+    for each in [command] if len(sys.argv) > 1 else ["floor", "cases"]:
+        sys.argv = [f"bench.{each}", *arguments]
+        runpy.run_module(f"bench.{each}", run_name="__main__")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,6 +1,6 @@
 """A large frame from one process to another: seconds and peak memory of each side.
 
-    python -m bench.results [--megabytes 500] [--folder DIR]
+    python -m bench.parts.results [--megabytes 500] [--folder DIR]
 
 Peaks are the growth of the maximal resident set over the imports; "put" includes the frame itself.
 """

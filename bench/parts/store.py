@@ -1,5 +1,7 @@
 """What a store costs a task: insert its row, update it, two events; in batches, each one durable transaction.
 
+    python -m bench.parts.store
+
 `bare` is a loop over sqlite3 that writes the same columns, encoded beforehand, into the same tables: what is left
 between the two is plait's own (encoding, the fence, locks). CPU is of the process; best of three.
 """
@@ -116,7 +118,7 @@ def best(measure: Callable[[str, int], tuple[float, float]], options: str, size:
     return min(wall for wall, _ in tries), min(cpu for _, cpu in tries)
 
 
-def run() -> Table:
+def main() -> None:
     """All of it."""
     table = Table("store", ("what", "batch", "tasks/s", "us a task", "CPU us a task", "of bare"))
     modes = (("FULL", ""), ("NORMAL", "?synchronous=NORMAL"))
@@ -127,8 +129,13 @@ def run() -> Table:
         table.add(f"bare {name}", size, *_figures(floor, floor_cpu), "")
     wall, cpu = best(through_store, "memory", 200)
     table.add("memory", 200, *_figures(wall, cpu), "")
-    return table
+    print(table.text())
+    table.save()
 
 
 def _figures(wall: float, cpu: float) -> tuple[int, float, float]:
     return round(TASKS / wall), wall / TASKS * 1e6, cpu / TASKS * 1e6
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """How many trivial executions a second each executor takes, what they cost, and how long one alone takes.
 
-    python -m bench.executors [--count N] [--workers N]
+    python -m bench.parts.executors [--count N] [--workers N]
 
 Throughput: the sink submits as much as there is capacity for, as the dispatcher does. CPU of the parent's side is this
 process's, CPU of the workers that of its ended children (with the zygote's start, which is measured apart and taken
@@ -88,7 +88,7 @@ def executor_of(kind: str, workers: int, folder: str) -> Executor:
         return InlineExecutor(Trivial())
     if kind == "threads":
         return ThreadExecutor(Trivial(), workers)
-    return ProcessExecutor("bench.executors:make", {}, workers=workers, segments=folder)
+    return ProcessExecutor("bench.parts.executors:make", {}, workers=workers, segments=folder)
 
 
 def measure(kind: str, workers: int, count: int) -> dict[str, float | str]:
