@@ -1,6 +1,5 @@
 """What files define, as plain data that can cross a process: workflows, assets, and what is wrong with them."""
 
-import sys
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -81,7 +80,7 @@ def look_at(
         warnings.simplefilter("default")
         for file in files:
             try:
-                load_file(file, definitions, module_name=module or _name_in_package(file))
+                load_file(file, definitions, module_name=module)
             except BaseException as error:  # noqa: BLE001  a file may raise anything: it is told, whatever it is
                 found.errors.append(problem(error, str(file)))
         for workflow in definitions.workflows.values():
@@ -90,20 +89,6 @@ def look_at(
     shown = [each for each in caught if issubclass(each.category, UserWarning)][:_MOST_WARNINGS]
     found.warnings = [f"{each.filename}:{each.lineno}: {each.message}" for each in shown]
     return found
-
-
-def _name_in_package(file: Path) -> str | None:
-    """The dotted name of a file that lies in a package, which is made importable; none for one that does not."""
-    parts = [file.stem]
-    folder = file.parent
-    while (folder / "__init__.py").exists() and folder.name.isidentifier():
-        parts.insert(0, folder.name)
-        folder = folder.parent
-    if len(parts) == 1 or not file.stem.isidentifier():
-        return None
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    return ".".join(parts)
 
 
 def look_up(module: str) -> Found:

@@ -42,7 +42,7 @@ from plait.authoring.task import task
 from plait.authoring.where import here
 from plait.model.errors import PlaitError, UsageError
 from plait.worker.found import OWN_FOLDER, Found, Problem, look_at, look_up, merge
-from plait.worker.loading import files_of
+from plait.worker.loading import files_of, put_on_path
 
 LOAD_TIMEOUT = 30.0
 """Seconds that one file may take."""
@@ -104,9 +104,8 @@ def _load(request: Request, told: Callable[[Found], None] | None) -> Found:
 
 def _look(files: Sequence[Path], module: str | None, request: Request) -> Callable[[], Found]:
     def look() -> Found:
-        folder = str(Path(request.target).resolve())
-        if Path(folder).is_dir() and folder not in sys.path:  # as if all files of the folder were loaded together
-            sys.path.insert(0, folder)
+        if Path(request.target).is_dir():  # as if all files of the folder were loaded together
+            put_on_path(Path(request.target).resolve())
         return look_at(files, module=module, graphs=request.graphs, select=request.select)
 
     return look

@@ -2,7 +2,8 @@
 
 While a file is loaded, a flow that it calls at module level does not run: the call returns None with a warning. The
 file's folder is on `sys.path`, so that it can import what lies beside it. A module is loaded once a process, under a
-name made from its path.
+name made from its path: a file of a package (a folder with `__init__.py`) has its dotted name there, and can import
+relatively; any other is a module of its own.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import importlib.util
 import sys
 import traceback
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -75,22 +77,32 @@ def files_of(target: str) -> list[Path]:
 
 
 def _find_module(name: str) -> Any:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    if "" not in sys.path:
+        put_on_path(Path.cwd())
     try:
         return importlib.util.find_spec(name)
     except (ImportError, ValueError):
         return None
 
 
+def put_on_path(folder: Path) -> None:
+    """Make what lies in a folder importable: at the beginning of the path, as Python does with a script's folder; that
+    of a package at its end, so that its `types.py` hides no other."""
+    if str(folder) not in sys.path:
+        sys.path.insert(len(sys.path) if (folder / "__init__.py").exists() else 0, str(folder))
+
+
 def load_target(target: str, *, validate: bool = True) -> Definitions:
     """All definitions of a target. The first file that does not load raises LoadError with its place."""
-    key = str(Path(target).resolve()) if Path(target).exists() else target
+    path = Path(target)
+    key = str(path.resolve()) if path.exists() else target
     known = _loaded.get(key)
     if known is None:
         known = Definitions()
+        if path.is_dir():
+            put_on_path(path.resolve())
         for file in files_of(target):
-            load_file(file, known, module_name=None if Path(target).exists() else target)
+            load_file(file, known, module_name=None if path.exists() else target)
         _loaded[key] = known
     if validate:
         known.validate()
@@ -98,26 +110,39 @@ def load_target(target: str, *, validate: bool = True) -> Definitions:
 
 
 def load_file(file: Path, into: Definitions | None = None, *, module_name: str | None = None) -> Definitions:
-    """Load one file and add what it defines. Raises LoadError (or the DefinitionError in it) with file and line."""
+    """Load one file and add what it defines. Raises LoadError (or the DefinitionError in it) with file and line.
+
+    `module_name`: import it so, instead of by the name that its path gives it.
+    """
     found = into if into is not None else Definitions()
-    name = module_name or module_name_of(file)
-    module = sys.modules.get(name)
-    if module is None:
-        module = _execute(file, name, by_name=module_name is not None)
+    packages = _packages_of(file)
+    if module_name is not None:
+        module = _load(file, lambda: importlib.import_module(module_name))
+    elif packages:
+        module = _load(file, lambda: _import_from(packages, file))
+    else:
+        module = _load(file, lambda: _execute(module_name_of(file), file))
     found.add_module(module, str(file))
     return found
 
 
+# --- under which name -------------------------------------------------------------------------------------------------
+
+
 def module_name_of(file: Path) -> str:
-    """The name under which a file is imported: its own, with a hash of its folder where another file has that name."""
-    folder = str(file.parent)
+    """The name under which a file outside of packages is imported: its own, with a hash of its folder where another
+    module has that name."""
     known = sys.modules.get(file.stem)
     if known is None and file.stem.isidentifier() and not _is_known_elsewhere(file):
         return file.stem
     if known is not None and getattr(known, "__file__", None) == str(file):
         return file.stem
-    digest = hashlib.blake2b(folder.encode(), digest_size=4).hexdigest()
-    return f"{file.stem.replace('-', '_').replace('.', '_')}_{digest}"
+    return _with_hash(file.stem, file.parent)
+
+
+def _with_hash(name: str, folder: Path) -> str:
+    digest = hashlib.blake2b(str(folder).encode(), digest_size=4).hexdigest()
+    return f"{name.replace('-', '_').replace('.', '_')}_{digest}"
 
 
 def _is_known_elsewhere(file: Path) -> bool:
@@ -131,26 +156,67 @@ def _is_known_elsewhere(file: Path) -> bool:
     return spec is not None and spec.origin != str(file)
 
 
-def _execute(file: Path, name: str, *, by_name: bool) -> ModuleType:
-    folder = str(file.parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+def _packages_of(file: Path) -> list[Path]:
+    """The folders of the packages that a file lies in, the outermost first; none for a file that is in no package, or
+    cannot be imported from it."""
+    folders: list[Path] = []
+    folder = file.parent
+    while (folder / "__init__.py").exists() and folder.name.isidentifier():
+        folders.insert(0, folder)
+        folder = folder.parent
+    return folders if file.stem.isidentifier() else []
+
+
+def _import_from(packages: Sequence[Path], file: Path) -> ModuleType:
+    """Import a file of a package by its dotted name."""
+    outermost = packages[0]
+    put_on_path(outermost.parent)
+    name = outermost.name
+    if not _is_found(outermost):  # another package has the name: relative imports work under any
+        name = _with_hash(name, outermost.parent)
+        _execute(name, outermost / "__init__.py", package=outermost)
+    return importlib.import_module(".".join([name, *(each.name for each in packages[1:]), file.stem]))
+
+
+def _is_found(package: Path) -> bool:
+    """Whether the plain name of a package is this one's, in this process."""
+    if package.name in sys.stdlib_module_names:
+        return False
+    try:
+        spec = importlib.util.find_spec(package.name)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == package / "__init__.py"
+
+
+# --- what happens while it is loaded ----------------------------------------------------------------------------------
+
+
+def _execute(name: str, file: Path, *, package: Path | None = None) -> ModuleType:
+    """The module of that name, made from a file if it is not there yet; `package` is the folder of a package's."""
+    if name in sys.modules:
+        return sys.modules[name]
+    places = [str(package)] if package is not None else None
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=places)
+    assert spec is not None  # a .py file always has one
+    assert spec.loader is not None  # and the other
+    module = importlib.util.module_from_spec(spec)
+    vars(module)["__plait_loaded__"] = True  # workers load it under the same name
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def _load(file: Path, load: Callable[[], ModuleType]) -> ModuleType:
+    """Load a module; what goes wrong is told with file and line."""
+    put_on_path(file.parent)
     try:
         with in_scope(Loading()):
-            if by_name:
-                return importlib.import_module(name)
-            spec = importlib.util.spec_from_file_location(name, file)
-            assert spec is not None  # a .py file always has one
-            assert spec.loader is not None  # and the other
-            module = importlib.util.module_from_spec(spec)
-            vars(module)["__plait_loaded__"] = True  # workers load it under the same name
-            sys.modules[name] = module
-            try:
-                spec.loader.exec_module(module)
-            except BaseException:
-                sys.modules.pop(name, None)
-                raise
-            return module
+            return load()
     except UserError:
         raise
     except SystemExit as error:
@@ -167,12 +233,7 @@ def _explain(error: Exception, file: Path) -> str:
 
 
 def _place(error: Exception, file: Path) -> str:
+    """Where it went wrong: in the file, or in what it imports of the user's own."""
     if isinstance(error, SyntaxError) and error.lineno:
         return f"{error.filename or file}:{error.lineno}"
-    frame = error.__traceback__
-    place = str(file)
-    while frame is not None:
-        if frame.tb_frame.f_code.co_filename == str(file):
-            place = f"{file}:{frame.tb_lineno}"
-        frame = frame.tb_next
-    return place if place != str(file) else frames_of_user(error) or place
+    return frames_of_user(error) or str(file)
