@@ -355,8 +355,8 @@ class Captured(Protocol):
     """What one execution has printed in this process so far."""
 
     @property
-    def span(self) -> LogSpan:
-        """Where it lies."""
+    def span(self) -> LogSpan | None:
+        """Where it lies; none when nothing was printed."""
         ...
 
 

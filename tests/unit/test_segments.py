@@ -13,7 +13,7 @@ import threading
 
 import pytest
 
-from plait.adapters.logs.capture import StreamCapture
+from plait.adapters.logs.capture import MOST_OPEN, StreamCapture
 from plait.adapters.logs.segments import SegmentReader
 from plait.model.ids import RunId, TaskNo, Token
 from plait.model.outcome import LogSpan
@@ -204,8 +204,8 @@ def test_what_is_printed_after_the_end_goes_to_the_real_stream(capture, reader, 
         stream = sys.stdout
     with capture.capture(RUN, 2, 2) as second:
         late.run(print, "late", file=stream)
-    assert reader.read(output.span) == b""
-    assert reader.read(second.span) == b""
+    assert output.span is None
+    assert second.span is None
     assert capsys.readouterr().out == "late\n"
 
 
@@ -224,6 +224,32 @@ def test_few_files_for_many_executions(capture, tmp_path):
         with capture.capture(RUN, no, no):
             print(no)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_those_that_print_nothing_take_no_file(capture, tmp_path):
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(capture.capture(RUN, no, no)) for no in range(1000)]
+    assert not list(tmp_path.iterdir())
+    assert {output.span for output in silent} == {None}
+
+
+def test_more_may_print_at_once_than_files_may_be_open(capture, reader):
+    begun = [contextvars.copy_context() for _ in range(3 * MOST_OPEN)]
+    captures = [capture.capture(RUN, no, no) for no in range(len(begun))]
+    outputs = [context.run(each.__enter__) for each, context in zip(captures, begun, strict=True)]
+    files = len(os.listdir("/dev/fd"))
+    for turn in range(2):
+        for no, context in enumerate(begun):
+            context.run(print, no, turn)
+    assert len(os.listdir("/dev/fd")) <= files + 2 * MOST_OPEN
+    for no, output in enumerate(outputs):
+        assert output.span is not None
+        assert reader.read(output.span) == b"%d 0\n%d 1\n" % (no, no)
+    found = find(reader, 0, 0)
+    assert found is not None
+    assert reader.read(found) == b"0 0\n0 1\n"
+    for each, context in zip(captures, begun, strict=True):
+        context.run(each.__exit__, None, None, None)
 
 
 def test_log_records_are_kept_and_the_root_logger_is_left_as_it_was(capture, reader):

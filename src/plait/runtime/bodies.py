@@ -254,7 +254,7 @@ def executor_of(live: LiveGraph) -> str:
     return live.graph.metadata.get("executor", "threads")
 
 
-def _finished(execution: Execution, outcome: Outcome, log: LogSpan) -> ExecutionFinished:
+def _finished(execution: Execution, outcome: Outcome, log: LogSpan | None) -> ExecutionFinished:
     return ExecutionFinished(no=execution.no, token=execution.token, outcome=msgspec.structs.replace(outcome, log=log))
 
 

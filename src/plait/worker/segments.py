@@ -36,6 +36,7 @@ class SegmentWriter:
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self.name = f"{self._base}.{self._count}" if self._count else self._base
+        self._is_open = True
         self._index = os.open(self._folder / (self.name + INDEX_SUFFIX), flags, 0o644)
         fcntl.flock(self._index, fcntl.LOCK_SH)
         self._index_size = os.lseek(self._index, 0, os.SEEK_END)
@@ -66,7 +67,13 @@ class SegmentWriter:
         self._count += 1
         self._open()
 
+    def reopen(self) -> None:
+        """Go on after a `close`; without one there is nothing to do."""
+        if not self._is_open:
+            self._open()
+
     def close(self) -> None:
         """Close both files."""
+        self._is_open = False
         os.close(self.fd)
         os.close(self._index)

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,52 +16,123 @@ from typing import Any
 from plait.model.outcome import LogSpan
 from plait.worker.segments import LOG_FORMAT, SegmentWriter
 
+MOST_OPEN = 128
+"""Segments of one process that are open at the same time; each takes two file descriptors."""
+
+
+class _Segments:
+    """The segments of this process: one for each execution that prints at the same time, used again and again.
+
+    At most `MOST_OPEN` are open. Of more, the one that was not written for longest is closed, and opened again with its
+    next line; meanwhile no lock keeps retention away from it, but nothing that was written lately is retention's.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._base = f"{time.time_ns() // 1_000_000:x}-{os.getpid()}-host"
+        self._lock = threading.Lock()
+        self._free: list[SegmentWriter] = []
+        self._open: OrderedDict[SegmentWriter, None] = OrderedDict()
+        self._made = 0
+        self._closed = False
+
+    def begin(self, run_id: str, no: int, token: int) -> tuple[SegmentWriter, int]:
+        """A segment for an execution, and where its output begins there."""
+        with self._lock:
+            writer = self._free.pop() if self._free else self._new()
+            self._opened(writer)
+            return writer, writer.begin(run_id, no, token)
+
+    def write(self, writer: SegmentWriter, data: bytes) -> None:
+        """Append to a segment."""
+        with self._lock:
+            self._opened(writer)
+            writer.write(data)
+
+    def give_back(self, writer: SegmentWriter) -> None:
+        """The execution is over: its segment is free for the next one."""
+        with self._lock:
+            self._free.append(writer)
+            if self._closed:
+                self._close(writer)
+
+    def close(self) -> None:
+        """Close them; one that is in use follows when its execution ends."""
+        with self._lock:
+            self._closed = True
+            for writer in self._free:
+                self._close(writer)
+
+    def _new(self) -> SegmentWriter:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._made += 1
+        return SegmentWriter(self._folder, f"{self._base}-{self._made}")
+
+    def _opened(self, writer: SegmentWriter) -> None:
+        """It is about to be written."""
+        if writer in self._open:
+            self._open.move_to_end(writer)
+            return
+        writer.reopen()
+        self._open[writer] = None
+        if len(self._open) > MOST_OPEN:
+            self._close(next(iter(self._open)))
+
+    def _close(self, writer: SegmentWriter) -> None:
+        if writer in self._open:
+            del self._open[writer]
+            writer.close()
+
 
 class Captured:
-    """The output of one execution, while it runs and after."""
+    """The output of one execution, while it runs and after. Its segment is taken when it prints first."""
 
-    def __init__(self, writer: SegmentWriter, offset: int, tee: bool):
-        self._writer: SegmentWriter | None = writer
-        self.segment, self.offset, self.tee = writer.name, offset, tee
+    def __init__(self, segments: _Segments, execution: tuple[str, int, int], tee: bool):
+        self._segments, self._execution, self.tee = segments, execution, tee
+        self._writer: SegmentWriter | None = None
+        self._span: LogSpan | None = None
         self._length = 0
+        self._over = False
         self._lock = threading.Lock()
 
     def write(self, text: str) -> bool:
         """Keep this; False when the execution is over (a thread that it left behind still prints)."""
         with self._lock:
-            if self._writer is None:
+            if self._over:
                 return False
             data = text.encode("utf-8", "backslashreplace")
-            self._writer.write(data)
+            if self._writer is None:
+                self._writer, offset = self._segments.begin(*self._execution)
+                self._span = LogSpan(segment=self._writer.name, offset=offset)
+            self._segments.write(self._writer, data)
             self._length += len(data)
             return True
 
     @property
-    def span(self) -> LogSpan:
-        """Where it lies, as long as it is now."""
-        return LogSpan(segment=self.segment, offset=self.offset, length=self._length)
+    def span(self) -> LogSpan | None:
+        """Where it lies, as long as it is now; none while nothing was printed."""
+        span = self._span
+        return LogSpan(segment=span.segment, offset=span.offset, length=self._length) if span is not None else None
 
     def close(self) -> None:
-        """The execution is over: its segment is free for the next one."""
+        """The execution is over."""
         with self._lock:
-            self._writer = None
+            self._over = True
+            if self._writer is not None:
+                self._segments.give_back(self._writer)
+                self._writer = None
 
 
 class StreamCapture:
     """Sends what executions print to segments: writes to `sys.stdout` and `sys.stderr` made in the execution's context
     (its thread, its asyncio tasks, `asyncio.to_thread`), and what it logs.
 
-    With `tee`, the real streams get it as well. One segment per execution that runs at the same time, used again and
-    again, so the number of open files is that of the threads. Output of sub-processes and of native code is not seen.
+    With `tee`, the real streams get it as well. Output of sub-processes and of native code is not seen.
     """
 
     def __init__(self, folder: str | Path, *, tee: bool = True):
-        self._folder, self._tee = Path(folder).absolute(), tee
-        self._base = f"{time.time_ns() // 1_000_000:x}-{os.getpid()}-host"
+        self._segments, self._tee = _Segments(Path(folder).absolute()), tee
         self._lock = threading.Lock()
-        self._free: list[SegmentWriter] = []
-        self._made = 0
-        self._closed = False
         self._active = 0
         self._current: contextvars.ContextVar[Captured | None] = contextvars.ContextVar("plait_output", default=None)
         self._handler = _LogHandler(self._current)
@@ -69,39 +141,24 @@ class StreamCapture:
     @contextlib.contextmanager
     def capture(self, run_id: str, no: int, token: int) -> Iterator[Captured]:
         """What is printed inside belongs to this execution."""
+        captured = Captured(self._segments, (run_id, no, token), self._tee)
         with self._lock:
-            writer = self._free.pop() if self._free else self._new_writer()
-            offset = writer.begin(run_id, no, token)
             self._active += 1
             self._install()
-        captured = Captured(writer, offset, self._tee)
         before = self._current.set(captured)
         try:
             yield captured
         finally:
             self._current.reset(before)
+            captured.close()
             with self._lock:
-                captured.close()
-                if self._closed:
-                    writer.close()
-                else:
-                    self._free.append(writer)
                 self._active -= 1
                 if not self._active:
                     self._uninstall()
 
     def close(self) -> None:
         """Close the segments; one that is in use follows when its execution ends."""
-        with self._lock:
-            self._closed = True
-            for writer in self._free:
-                writer.close()
-            self._free.clear()
-
-    def _new_writer(self) -> SegmentWriter:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._made += 1
-        return SegmentWriter(self._folder, f"{self._base}-{self._made}")
+        self._segments.close()
 
     def _install(self) -> None:
         """Stand before whatever the streams are now: a notebook, pytest, or user code may have replaced them since."""
