@@ -260,11 +260,13 @@ class Capture(StrEnum):
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What an executor declares. `placement`: where executions run (`here`, `thread`, `process`, `remote`)."""
+    """What an executor declares. `placement`: where executions run (`here`, `thread`, `process`, `remote`).
+    `takes_runs`: what it is given is a flow's body, and its process takes over the whole run."""
 
     kill: Kill
     capture: Capture
     placement: str
+    takes_runs: bool = False
 
 
 class Runner(Protocol):
@@ -303,6 +305,11 @@ class Executor(Protocol):
     def cancel(self, run_id: RunId, token: Token, reason: str) -> None:
         """End this execution if it is here. Whether it was running or only queued, it is reported finished,
         cancelled."""
+        ...
+
+    def held(self, run_id: RunId) -> Sequence[Token]:
+        """The executions of a run that are here and not reported yet, whoever handed them out: a new owner of the run
+        goes on with them."""
         ...
 
     def stop(self, grace: float = 5.0) -> None:

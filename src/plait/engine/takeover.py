@@ -41,7 +41,8 @@ def owner_lost(run: Run, said: OwnerLost, now: float) -> None:
 
 
 def owner_changed(run: Run, said: OwnerChanged, now: float) -> None:
-    """Another process goes on with the run. Executions that nobody finished are offered again, as the same attempt."""
+    """Another process goes on with the run. Executions that nobody finished, and that nobody it knows of is at, are
+    offered again, as the same attempt."""
     run.epoch = said.epoch
     if run.state in _FINAL or run.state is RunState.QUEUED:
         return
@@ -52,8 +53,12 @@ def owner_changed(run: Run, said: OwnerChanged, now: float) -> None:
     if run.state is not RunState.PAUSED:
         set_state(run, RunState.RUNNING, "resumed" if run.state is RunState.CRASHED else "taken over", now)
     set_timeout(run, now)
+    kept = frozenset(said.kept)
     for task in list(run.tasks.values()):
-        _go_on(run, task)
+        if task.state in LIVE and task.token in kept:
+            task.granted = not task.node.slotless
+        else:
+            _go_on(run, task)
     run.hooks_started = any(task.parent is None and task.node.hook for task in run.tasks.values())
     run.ending = outcome_of(run) if run.hooks_started else None
     wake(run, now)

@@ -176,10 +176,11 @@ class ResumeRequested(Said):
 
 
 class OwnerChanged(Said):
-    """The run was taken over under a new lease epoch: in-flight executions are offered again under new tokens."""
+    """The run was taken over under a new lease epoch: in-flight executions are offered again under new tokens, but for
+    those whose tokens are `kept`: they go on in workers that the new owner knows."""
 
     epoch: int
-    resume: bool = True
+    kept: tuple[Token, ...] = ()
 
 
 class OwnerLost(Said):

@@ -131,6 +131,8 @@ class Here:
     def __init__(self) -> None:
         self.capabilities = Capabilities(kill=Kill.COOPERATIVE, capture=Capture.STREAMS, placement="here")
         self._running: dict[tuple[RunId, Token], UserCode] = {}
+        self._late: set[tuple[RunId, Token]] = set()
+        """Of these, what was reported at its timeout, and has not ended yet."""
         self._unclaimed: dict[tuple[RunId, TaskNo], Execution] = {}
         self._sink: ReportSink | None = None
 
@@ -164,6 +166,12 @@ class Here:
         """Nobody will run this one."""
         self._report(execution, endings.cancelled(reason))
 
+    def held(self, run_id: RunId) -> list[Token]:
+        """What runs here and has not come to its timeout, and what waits until it is called again."""
+        running = [key for key in list(self._running) if key not in self._late]
+        unclaimed = [(run, execution.token) for (run, _), execution in list(self._unclaimed.items())]
+        return [token for run, token in running + unclaimed if run == run_id]
+
     def stop(self, grace: float = 5.0) -> None:
         """What runs here belongs to threads of the user: it is asked to end, and not waited for."""
         for code in list(self._running.values()):
@@ -179,6 +187,7 @@ class Here:
             yield
         finally:
             self._running.pop(key, None)
+            self._late.discard(key)
             if timer is not None:
                 timer.cancel()
 
@@ -188,6 +197,9 @@ class Here:
             return None
 
         def expire() -> None:
+            key = (execution.run.run_id, execution.token)
+            if key in self._running:
+                self._late.add(key)
             self._report(execution, endings.timed_out(timeout, began))
             code.interrupt("timeout")
 

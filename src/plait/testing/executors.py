@@ -62,6 +62,10 @@ class ScriptedExecutor:
             error = ErrorInfo(type="TaskCancelled", message=reason)
             self.answer(execution, Outcome(verdict=Verdict.CANCELLED, error=error))
 
+    def held(self, run_id: RunId) -> list[Token]:
+        """What is live."""
+        return [token for run, token in list(self.live) if run == run_id]
+
     def stop(self, grace: float = 5.0) -> None:
         """Forget everything, as a process does that is killed."""
         self.live.clear()

@@ -4,7 +4,7 @@ Every step goes through `World.say` or `World.dispatch`. Each checks the run's i
 for, and that restoring it from its rows gives an equal run; so a test that merely drives a run tests all that too.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from plait.engine.build import restore
 from plait.engine.decide import decide, dispatch, take
 from plait.engine.invariants import check_run
-from plait.engine.limits import LimitBook
+from plait.engine.limits import LimitBook, Request
 from plait.engine.plan import Plan
 from plait.engine.run import Run, TaskRun
 from plait.model import commands as c
@@ -345,17 +345,20 @@ class World:
             self.plan, self.row, self.tasks.values(), self.scopes.values(), epoch=epoch or self.row.epoch, now=self.now
         )
 
-    def take_over(self, *, died: bool = False) -> None:
-        """The owner dies and another process goes on from the rows; `died`: somebody noticed in between."""
+    def take_over(self, *, died: bool = False, kept: Sequence[TaskRun] = ()) -> None:
+        """The owner dies and another process goes on from the rows; `died`: somebody noticed in between. What is `kept`
+        goes on in workers, with its slots."""
         if died:
             self.say(s.OwnerLost(reason="the session died"))
         epoch = self.row.epoch + 1
         self.run = self.restored(epoch)
         self.row = msgspec.structs.replace(self.row, epoch=epoch)
         self.book.forget_run(RUN)
-        self.slots.clear()
+        self.slots = {task.no: self.slots[task.no] for task in kept if task.no in self.slots}
+        for no, uses in self.slots.items():
+            self.book.granted(Request((RUN, no), uses, 0))
         self.timers.clear()
-        self.say(s.OwnerChanged(epoch=epoch))
+        self.say(s.OwnerChanged(epoch=epoch, kept=tuple(task.token for task in kept)))
 
     # checking
 

@@ -133,6 +133,11 @@ class Hosted:
         sink.report([Finished(execution.run.run_id, execution.no, execution.token, outcome)])
         return True
 
+    @property
+    def reported(self) -> bool:
+        """Whether it was reported finished, or is about to be."""
+        return self._claimed
+
     def is_mine(self) -> bool:
         """Whether it runs in the calling thread."""
         return self._thread == threading.get_ident()

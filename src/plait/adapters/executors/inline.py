@@ -95,6 +95,12 @@ class InlineExecutor:
         elif current is not None and current.key == (run_id, token):
             current.interrupt(reason)
 
+    def held(self, run_id: RunId) -> list[Token]:
+        """What is queued, and what is running."""
+        with self._lock:
+            here = [*self._queue, *([self._current] if self._current is not None else [])]
+        return [token for (run, token) in (each.key for each in here if not each.reported) if run == run_id]
+
     def stop(self, grace: float = 5.0) -> None:
         """Give back what is queued; what runs in another thread gets `grace` seconds, then is asked to stop."""
         with self._lock:

@@ -22,6 +22,7 @@ from plait.adapters.executors.estimates import Estimates
 from plait.adapters.executors.worker_link import PREFETCH, PREFETCH_SECONDS, Doom, Entry, WorkerLink
 from plait.adapters.executors.zygote_link import RestartBudget, ZygoteLink
 from plait.adapters.logs.segments import SegmentReader
+from plait.model.ids import RunId, Token
 from plait.model.outcome import LogSpan, Outcome, Verdict
 from plait.model.wire import Execution, Finished, Report, Returned, Started
 from plait.worker import endings, frames
@@ -136,6 +137,10 @@ class Pool:
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.unsent else 0)
         if self.selector.get_key(link.sock).events != events:
             self.selector.modify(link.sock, events, link)
+
+    def held(self, run_id: RunId) -> list[Token]:
+        """The executions of a run that have not left by a report."""
+        return [entry.execution.token for (run, _), entry in self._entries.items() if run == run_id]
 
     # what workers say
 

@@ -96,6 +96,11 @@ class ProcessExecutor:
                 self._pool.cancel(run_id, token, reason, time.monotonic())
                 self._wake()
 
+    def held(self, run_id: RunId) -> list[Token]:
+        """What waits here, and what workers have."""
+        with self._lock:
+            return self._pool.held(run_id)
+
     def stop(self, grace: float = 5.0) -> None:
         """Give back what has not started, wait for the rest up to `grace`, then kill."""
         with self._lock:

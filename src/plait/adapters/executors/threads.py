@@ -81,6 +81,12 @@ class ThreadExecutor:
             self._watch.add(running, self._cancel_grace, lambda late: self._leave_cancelled(late, reason))
             running.interrupt(reason)
 
+    def held(self, run_id: RunId) -> list[Token]:
+        """What is queued, and what has a thread."""
+        with self._changed:
+            here = [*self._queue, *self._running.values()]
+        return [token for (run, token) in (each.key for each in here if not each.reported) if run == run_id]
+
     def stop(self, grace: float = 5.0) -> None:
         """Give back what is queued, wait up to `grace` seconds for the rest, then report it crashed and leave it."""
         until = time.monotonic() + grace
