@@ -17,13 +17,17 @@ from plait.model.outcome import LogSpan, Outcome, Stored
 from plait.model.rows import (
     AssetRow,
     AttemptRow,
+    DeploymentRow,
     EventRow,
+    FileRow,
+    InboxRow,
     LimitRow,
     OwnerRow,
     RunRow,
     ScopeRow,
     SlotRow,
     TaskRow,
+    TriggerRow,
     WorkflowRow,
 )
 from plait.model.wire import Execution, Report
@@ -67,22 +71,27 @@ class RunBatch(msgspec.Struct, kw_only=True):
     assets: Sequence[AssetRow] = ()
     release: Sequence[int] = ()
     """Task numbers whose slots are given back (-1: the run's own)."""
+    inbox: Sequence[int] = ()
+    """Inbox rows that were decided: they go with this transaction, so that none is lost and none decided twice."""
 
 
 class RunSnapshot(msgspec.Struct, kw_only=True):
-    """All rows of one run that recovery needs. `last_seq` is its last event's number, 0 when there is none."""
+    """All rows of one run that recovery needs. `last_seq` is its last event's number, 0 when there is none; `slots` are
+    those that it holds, which go on being its own when its owner changes."""
 
     run: RunRow
     tasks: list[TaskRow]
     scopes: list[ScopeRow]
     last_seq: int
+    slots: list[SlotRow] = []
 
 
 class Transaction(Protocol):
     """One durable transaction that writes. Leaving the context commits; an exception rolls back."""
 
-    def create_run(self, row: RunRow) -> None:
-        """Insert a new run. An id that exists raises StoreError."""
+    def create_run(self, row: RunRow) -> bool:
+        """Insert a new run. False, and nothing is written, when a run of this occurrence exists, also if it has this id
+        (F9). Otherwise an id that exists raises StoreError."""
         ...
 
     def acquire(self, requests: Sequence[SlotRow]) -> bool:
@@ -102,11 +111,61 @@ class Transaction(Protocol):
         """Insert or replace what is remembered of a workflow."""
         ...
 
+    def save_files(self, rows: Sequence[FileRow], *, gone: Sequence[str] = ()) -> None:
+        """Insert or replace files of definitions; drop those whose paths are `gone`."""
+        ...
+
+    def deploy(self, row: DeploymentRow, triggers: Sequence[TriggerRow]) -> None:
+        """Insert or replace a workflow's deployment and its triggers (their numbers: 0, 1, 2...). A trigger whose kind,
+        spec and catchup are as they were keeps its cursor and its next time: a redeploy drops nothing that is due
+        (F10). The deployment's graph was saved before, and stays as long as the deployment has it."""
+        ...
+
+    def undeploy(self, workflows: Sequence[str]) -> None:
+        """These workflows are not defined any more: no new runs of them are triggered. Their runs stay."""
+        ...
+
+    def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
+        """Triggers whose time has come, longest due first. They are this transaction's own: another that asks meanwhile
+        gets none of them (or waits)."""
+        ...
+
+    def advance_trigger(self, row: TriggerRow) -> None:
+        """Keep the cursor and the next time of a trigger that this transaction was given by `due_triggers`."""
+        ...
+
+
+class DefinitionStore(Protocol):
+    """What of definitions is kept: files, deployments, triggers. Written through a `Transaction`."""
+
+    def files(self, location: str) -> list[FileRow]:
+        """The files of a location, by path."""
+        ...
+
+    def deployments(self) -> list[DeploymentRow]:
+        """All deployed workflows, by name."""
+        ...
+
+    def deployment(self, workflow: str) -> DeploymentRow | None: ...
+
+    def triggers(self, workflow: str | None = None) -> list[TriggerRow]:
+        """All triggers, or a workflow's, by workflow and number."""
+        ...
+
+    def next_trigger(self) -> float | None:
+        """When the next trigger is due (epoch seconds), none when there is none."""
+        ...
+
 
 class RunStore(Protocol):
     """Keeps runs, task runs, events, limits, slots, owners and the inbox, durably."""
 
     url: str
+
+    @property
+    def definitions(self) -> DefinitionStore:
+        """What of definitions lies in the same database."""
+        ...
 
     def close(self) -> None:
         """Close every connection. The store is not used afterwards."""
@@ -206,13 +265,34 @@ class RunStore(Protocol):
         """The process ends in order: drop its row."""
         ...
 
-    def take_over(self, run_id: RunId, owner: str, now: float) -> int:
-        """Lease a run that nobody live owns; returns the new epoch. Raises StoreError when a live owner has it."""
+    def take_over(self, run_id: RunId, owner: str, now: float, *, epoch: int | None = None) -> int:
+        """Lease a run that nobody live owns; returns the new epoch. Raises StoreError when a live owner has it.
+
+        With `epoch` the run is handed over: its live owner leases it under this epoch and has asked for it (StaleToken
+        when it is another by now); its slots stay taken. Without, they are freed.
+        """
+        ...
+
+    def free_slots(self, run_id: RunId, keep: Sequence[int] = ()) -> None:
+        """Give back what a run holds, but for these of its task numbers (-1: the run's own)."""
+        ...
+
+    def claim(self, owner: str, limit: int) -> list[RunId]:
+        """Lease at most `limit` service-owned runs that nobody owns, oldest first: open ones, and those that are over
+        for which something lies in the inbox and whose owner is not registered any more. Each gets a new epoch and
+        keeps its slots; two that claim at once get different ones."""
+        ...
+
+    def let_go(self, run_ids: Sequence[RunId], owner: str, now: float, *, crashed: str = "") -> None:
+        """Give up runs of this owner (those of others are left alone): nobody owns them from now on. They keep their
+        slots. With `crashed` (the reason) they are marked crashed, with their live task rows, and their slots are free;
+        what is over stays as it is."""
         ...
 
     def sweep(self, dead: Sequence[str], reason: str, now: float) -> list[RunId]:
-        """These owners are dead: drop them, free all slots of their open runs, mark their session-owned open runs
-        crashed with `reason` and their live task rows crashed; returns the runs. Atomic and idempotent."""
+        """These owners are dead: drop them; mark their session-owned open runs crashed with `reason`, and their live
+        task rows, and free their slots; nobody owns their service-owned ones from now on, which keep their slots,
+        because executions of theirs may go on in workers. Returns the runs. Atomic and idempotent."""
         ...
 
     # inbox
@@ -220,8 +300,13 @@ class RunStore(Protocol):
         """Leave an encoded stimulus for whoever owns the run."""
         ...
 
-    def drain_inbox(self, run_ids: Sequence[RunId], limit: int = 1000) -> list[tuple[RunId, bytes]]:
-        """Take what is there for these runs, oldest first. Deleted in the same transaction."""
+    def read_inbox(self, owner: str, limit: int = 10_000) -> list[InboxRow]:
+        """What lies there for the runs of an owner, oldest first. It stays until a batch names it (`RunBatch.inbox`),
+        or it is forgotten."""
+        ...
+
+    def forget_inbox(self, ids: Sequence[int]) -> None:
+        """Delete what nobody can decide."""
         ...
 
 

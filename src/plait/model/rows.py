@@ -10,7 +10,8 @@ from plait.model.outcome import Stored
 
 class RunRow(msgspec.Struct, kw_only=True):
     """One run. `owner` is the process that leases it, `epoch` grows with each take-over, `session` tells a
-    session-owned run from a service-owned one. `params` is plain data; `result` is set when it ended."""
+    session-owned run from a service-owned one. `params` is plain data; `result` is set when it ended.
+    `occurrence` names what of a trigger the run is for: no two runs have the same."""
 
     run_id: RunId
     workflow: str
@@ -30,6 +31,7 @@ class RunRow(msgspec.Struct, kw_only=True):
     engine_min: int = 1
     reason: str = ""
     target: str = ""
+    occurrence: str | None = None
     tags: tuple[str, ...] = ()
     extra: dict[str, Any] = {}
 
@@ -136,10 +138,61 @@ class AssetRow(msgspec.Struct, kw_only=True):
 
 
 class OwnerRow(msgspec.Struct, kw_only=True):
-    """A process that owns runs, and until when its lease holds."""
+    """A process that owns runs, and until when its lease holds. `address`: where workers connect to it; empty for one
+    that takes no workers."""
 
     owner: str
     host: str
     pid: int
     started: float
     lease_until: float
+    address: str = ""
+
+
+class InboxRow(msgspec.Struct, kw_only=True, frozen=True):
+    """An encoded stimulus that lies in the inbox for the owner of a run."""
+
+    id: int
+    run_id: RunId
+    data: bytes
+
+
+class FileRow(msgspec.Struct, kw_only=True):
+    """A file of definitions as it was last loaded. `location` is the target that a service was given; `stamp` tells
+    whether the file has changed since; `error` (with `traceback`) is why it does not load, empty if it does."""
+
+    path: str
+    location: str
+    stamp: str
+    loaded_at: float
+    error: str = ""
+    traceback: str = ""
+
+
+class DeploymentRow(msgspec.Struct, kw_only=True):
+    """A workflow as a service runs it. `target` is the code location that workers load; `graph_hash` the version that
+    new runs get; `lengths` those of the defaults that scopes map over."""
+
+    workflow: str
+    kind: str
+    target: str
+    graph_hash: str
+    lengths: dict[str, int | list[str]] = {}
+    tags: tuple[str, ...] = ()
+    updated_at: float = 0.0
+
+
+class TriggerRow(msgspec.Struct, kw_only=True):
+    """A trigger of a deployed workflow: its number `no` among those of the workflow, and what it is (`TriggerSpec`).
+
+    `cursor`: the latest occurrence that there is a run of (epoch seconds), or since when it counts; `next_at`: when it
+    fires next, none for one that never does.
+    """
+
+    workflow: str
+    no: int
+    kind: str
+    spec: dict[str, Any]
+    catchup: bool = False
+    cursor: float | None = None
+    next_at: float | None = None

@@ -65,6 +65,10 @@ class Hosted:
         self.ended = threading.Event()
         self.error: BaseException | None = None
         self.dirty = False
+        self.delivered: set[int] = set()
+        """Rows of the inbox that were posted to this run and lie there still."""
+        self.decided: list[int] = []
+        """Those of them that the next batch of this run deletes."""
         self.info = RunInfo(
             run_id=run.run_id,
             workflow=row.workflow,
@@ -84,6 +88,16 @@ class Hosted:
         if row is None:
             return None
         return self._store.outputs(row.run_id, [row.no]).get(row.no, {}).get(RESULT)
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something to write."""
+        return self.run.has_output() or bool(self.decided)
+
+    def committed(self) -> None:
+        """What was decided from the inbox is not there any more."""
+        self.delivered.difference_update(self.decided)
+        self.decided.clear()
 
     @property
     def graph(self) -> Graph:

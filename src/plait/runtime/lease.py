@@ -14,7 +14,6 @@ import uuid
 
 from plait.model.errors import StoreError
 from plait.model.rows import OwnerRow
-from plait.model.stimuli import decode_stimulus
 from plait.ports import Clock, EventBus, RunStore
 from plait.runtime.scheduler import Scheduler
 
@@ -73,8 +72,9 @@ class Lease:
         scheduler = self._scheduler
         if scheduler is None:
             return
-        for run_id, data in self._store.drain_inbox(list(scheduler.runs)):
-            scheduler.post(run_id, decode_stimulus(data))
+        with scheduler.lock:
+            for row in self._store.read_inbox(self.owner):
+                scheduler.deliver(row)
         scheduler.carrier.watching.recheck()
         scheduler.recheck_limits()
         scheduler.pump()
@@ -89,7 +89,7 @@ class Lease:
 
 
 def sweep_dead(store: RunStore, now: float) -> list[str]:
-    """Sweep the owners that are dead; returns the runs that are crashed now."""
+    """Sweep the owners that are dead; returns the runs that they had: crashed now, or without an owner."""
     here = socket.gethostname()
     dead = [
         row.owner

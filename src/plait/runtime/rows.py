@@ -1,5 +1,7 @@
 """From the engine's aggregates to rows: what is written after a decision."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from plait.engine.build import flags_of
@@ -72,8 +74,10 @@ def update_run_row(row: RunRow, run: Run) -> RunRow:
     )
 
 
-def batch_of(run: Run, row: RunRow, decision: Decision, seq: int, now: float) -> tuple[RunBatch, int]:
-    """Everything that a decision writes, and the number of its last event."""
+def batch_of(
+    run: Run, row: RunRow, decision: Decision, seq: int, now: float, inbox: Sequence[int] = ()
+) -> tuple[RunBatch, int]:
+    """Everything that a decision writes, and the number of its last event. `inbox`: the rows that it decided."""
     events: list[EventRow] = []
     for event in decision.events:
         seq += 1
@@ -88,5 +92,6 @@ def batch_of(run: Run, row: RunRow, decision: Decision, seq: int, now: float) ->
         events=events,
         assets=decision.assets,
         release=decision.released,
+        inbox=list(inbox),
     )
     return batch, seq

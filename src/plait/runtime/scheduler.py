@@ -28,7 +28,7 @@ from plait.model.commands import Command
 from plait.model.errors import EngineError, StoreError, UsageError
 from plait.model.graph import Graph
 from plait.model.ids import RunId, TaskNo
-from plait.model.rows import LimitRow, RunRow, SlotRow
+from plait.model.rows import InboxRow, LimitRow, RunRow, SlotRow
 from plait.model.states import RUN_TERMINAL, RunState
 from plait.model.stimuli import (
     ChildSubmitted,
@@ -45,6 +45,7 @@ from plait.model.wire import Finished, Report, Started
 from plait.ports import Clock, Executor, IdSource, RunStore, Transaction
 from plait.runtime.admission import RunAdmission
 from plait.runtime.carry_out import CommandCarrier
+from plait.runtime.deliveries import Deliveries
 from plait.runtime.hosted import Hosted
 from plait.runtime.rows import batch_of, update_run_row
 from plait.runtime.run_request import RunRequest, first_row
@@ -93,7 +94,9 @@ class Scheduler:
         self.admission = RunAdmission(self)
         self.observers.append(self.carrier.watching.observe)
         self.lock = threading.RLock()
-        self._inbox: deque[tuple[RunId, Stimulus, Ticket | None]] = deque()
+        self._deliveries = Deliveries(store)
+        self._inbox: deque[tuple[RunId, Stimulus, Ticket | None, int | None]] = deque()
+        """To which run, what, who is told when it is committed, and its number in the store's inbox if it was there."""
         self._tickets: list[Ticket] = []
         self._pumping = threading.Lock()
         self._again = False
@@ -190,7 +193,17 @@ class Scheduler:
     def post(self, run_id: RunId, stimulus: Stimulus, ticket: Ticket | None = None) -> None:
         """Say something to a run. Somebody has to `pump` (or to call `wake`) afterwards; `ticket` is called once all is
         committed, or the run has failed."""
-        self._inbox.append((run_id, stimulus, ticket))
+        self._inbox.append((run_id, stimulus, ticket, None))
+
+    def deliver(self, row: InboxRow) -> None:
+        """Say to a run what lies for it in the store's inbox; somebody has to `pump` afterwards. However often a row
+        comes, it is decided once, and deleted with what it led to; what nobody here can decide is deleted at once.
+
+        The lock has to be held since the row was read: so no run comes or goes, and nothing is decided, in between.
+        """
+        stimulus = self._deliveries.accept(self.runs.get(row.run_id), row)
+        if stimulus is not None:
+            self._inbox.append((row.run_id, stimulus, None, row.id))
 
     def report(self, reports: Sequence[Report]) -> None:
         """What executors report (the port `ReportSink`); decided on the calling thread."""
@@ -202,7 +215,7 @@ class Scheduler:
                 stimulus = ExecutionStarted(no=no, token=token)
             else:
                 stimulus = ExecutionReturned(no=no, token=token)
-            self._inbox.append((run_id, stimulus, None))
+            self._inbox.append((run_id, stimulus, None, None))
         self.pump()
 
     def ask(self, run_id: RunId, stimulus: Stimulus) -> None:
@@ -302,13 +315,17 @@ class Scheduler:
         for run_id, timer in self.timers.due(now):
             self.post(run_id, TimerFired(kind=timer.kind, no=timer.no, generation=timer.generation))
         for _ in range(min(len(self._inbox), MOST_STIMULI)):
-            run_id, stimulus, ticket = self._inbox.popleft()
+            run_id, stimulus, ticket, number = self._inbox.popleft()
             if ticket is not None:
                 self._tickets.append(ticket)
             hosted = self.runs.get(run_id)
             if hosted is None or hosted.error is not None:
                 continue
-            self._decide(hosted, stimulus, now)
+            if number is None:
+                self._decide(hosted, stimulus, now)
+            elif number in hosted.delivered:  # else the run was taken over since then, and the row comes again
+                self._decide(hosted, stimulus, now)
+                self._deliveries.decided(hosted, number)
 
     def _decide(self, hosted: Hosted, stimulus: Stimulus, now: float) -> None:
         if isinstance(stimulus, ExecutionFinished) and stimulus.outcome.outputs:
@@ -340,7 +357,7 @@ class Scheduler:
                     self._write(tx, touched, room, decisions, now)
             else:
                 self._dispatch(touched, room, now)
-                if any(hosted.run.has_output() for hosted in touched.values()):
+                if any(hosted.has_output for hosted in touched.values()):
                     with self.store.transaction() as tx:
                         self._write(tx, touched, None, decisions, now)
         except Exception as error:  # noqa: BLE001  nothing was written: these runs go back to their rows
@@ -350,6 +367,7 @@ class Scheduler:
             self.fail(touched.values(), error)
             raise
         for hosted, decision in decisions:
+            hosted.committed()
             for command in decision.commands:
                 self._carrying.append((hosted, command))
             for observer in self.observers:
@@ -367,11 +385,11 @@ class Scheduler:
         if room is not None:
             self._dispatch(touched, room, now)
         for hosted in touched.values():
-            if not hosted.run.has_output():
+            if not hosted.has_output:
                 continue
             decision = take(hosted.run)
             hosted.row = update_run_row(hosted.row, hosted.run) if decision.changed else hosted.row
-            batch, hosted.seq = batch_of(hosted.run, hosted.row, decision, hosted.seq, now)
+            batch, hosted.seq = batch_of(hosted.run, hosted.row, decision, hosted.seq, now, hosted.decided)
             tx.write(batch)
             decisions.append((hosted, decision))
         for remembered in self.admission.after(hosted for hosted, decision in decisions if decision.changed):

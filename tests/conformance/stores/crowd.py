@@ -1,5 +1,6 @@
-"""Programs that the tests of SQLite run in processes of their own.
+"""Programs that the tests of stores run in processes of their own.
 
+python -m tests.conformance.stores.crowd scheduler URL NAME OCCURRENCES
 python -m tests.conformance.stores.crowd crowd PATH PROCESSES SECONDS
 python -m tests.conformance.stores.crowd pairs PATH
 python -m tests.conformance.stores.crowd fork PATH
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from plait.adapters.stores.open import open_store
 from plait.adapters.stores.sqlite.store import SqliteStore
 from plait.model.errors import StoreError
 from plait.model.rows import LimitRow
@@ -67,15 +69,34 @@ def _one_of_a_crowd(path: Path, number: int, processes: int, seconds: float, gat
             tx.acquire([slot_row("shared", me)])
         written += BATCH
         store.put_inbox(f"run {(number + 1) % processes:02}", b"%d" % written)
-        store.drain_inbox([me])
+        said = [row.id for row in store.read_inbox(me)]
         assert len(store.slots("shared")) <= 3
         assert store.renew(owner_row(me))
         with store.transaction() as tx:
-            tx.write(RunBatch(run_id=me, epoch=1, release=[0]))
+            tx.write(RunBatch(run_id=me, epoch=1, release=[0], inbox=said))
+        assert not {row.id for row in store.read_inbox(me)} & set(said)
     snapshot = store.load_run(me)
     assert snapshot is not None
     assert len(snapshot.tasks) == snapshot.last_seq == written > 0
     store.close()
+
+
+def scheduler(url: str, name: str, occurrences: int) -> dict[str, list[str]]:
+    """One of several that make the same runs, and claim what there is; begins when a line comes in."""
+    store = open_store(url)
+    assert store.renew(owner_row(name))
+    _tell("ready")
+    sys.stdin.readline()
+    made: list[str] = []
+    claimed: list[str] = []
+    for number in range(occurrences):
+        row = run_row(f"{number:04} of {name}", session=False, occurrence=f"w {number}")
+        with store.transaction() as tx:
+            if tx.create_run(row):
+                made.append(row.run_id)
+        claimed += store.claim(name, 2)
+    store.close()
+    return {"made": made, "claimed": claimed}
 
 
 def pairs(path: Path) -> None:
@@ -124,7 +145,9 @@ def _tell(text: str) -> None:
 
 def main(what: str, path: str, *rest: str) -> None:
     """Run one of them."""
-    if what == "crowd":
+    if what == "scheduler":
+        _tell(json.dumps(scheduler(path, rest[0], int(rest[1]))))
+    elif what == "crowd":
         _tell(json.dumps(crowd(Path(path), int(rest[0]), float(rest[1]))))
     elif what == "fork":
         _tell(json.dumps(fork(Path(path))))

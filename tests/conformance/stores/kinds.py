@@ -6,7 +6,7 @@ object on the same data each time (as other processes would have).
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from plait.adapters.stores.open import open_store
 from plait.model.ids import RunId, TaskNo
-from plait.model.rows import EventRow, OwnerRow, RunRow, SlotRow, TaskRow
+from plait.model.rows import DeploymentRow, EventRow, FileRow, OwnerRow, RunRow, SlotRow, TaskRow, TriggerRow
 from plait.ports import RunBatch, RunStore
 
 Hook = Callable[[str], None]
@@ -76,9 +76,9 @@ def place_of(kind: str, folder: Path) -> Iterator[Place]:
         place.close()
 
 
-def parameters() -> list[Any]:
+def parameters(kinds: Iterable[str] = KINDS) -> list[Any]:
     """The kinds as pytest takes them."""
-    return [pytest.param(kind, marks=pytest.mark.postgres if kind == "postgres" else ()) for kind in KINDS]
+    return [pytest.param(kind, marks=pytest.mark.postgres if kind == "postgres" else ()) for kind in kinds]
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -111,11 +111,33 @@ def slot_row(key: str = "l", run_id: str = "r1", no: int = 0, slots: int = 1) ->
     return SlotRow(key=key, run_id=RunId(run_id), no=no, slots=slots)
 
 
+def deployment_row(workflow: str = "w", **values: Any) -> DeploymentRow:
+    """Workflow `w` as it is deployed."""
+    given = {"kind": "dag", "target": "/p", "graph_hash": "h", "updated_at": 1.0, **values}
+    return DeploymentRow(workflow=workflow, **given)
+
+
+def trigger_row(no: int = 0, workflow: str = "w", **values: Any) -> TriggerRow:
+    """A trigger of workflow `w` that has not fired yet, and never will."""
+    return TriggerRow(**{"workflow": workflow, "no": no, "kind": "cron", "spec": {"cron": "* * * * *"}, **values})
+
+
+def file_row(path: str = "/p/1.py", **values: Any) -> FileRow:
+    """A file of definitions below /p."""
+    return FileRow(**{"path": path, "location": "/p", "stamp": "1", "loaded_at": 1.0, **values})
+
+
 def create(store: RunStore, *rows: RunRow) -> None:
     """Make runs."""
     with store.transaction() as tx:
         for row in rows:
             tx.create_run(row)
+
+
+def deploy(store: RunStore, row: DeploymentRow, *triggers: TriggerRow) -> None:
+    """Deploy a workflow in a transaction of its own."""
+    with store.transaction() as tx:
+        tx.deploy(row, triggers)
 
 
 def write(store: RunStore, run_id: str = "r1", epoch: int = 1, **values: Any) -> None:

@@ -2,10 +2,11 @@
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -13,11 +14,24 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from plait.model.errors import StoreError
 from plait.model.graph import Graph
+from plait.model.ids import RunId
 from plait.model.outcome import Stored
-from plait.model.rows import AssetRow, AttemptRow, LimitRow, ScopeRow, WorkflowRow
+from plait.model.rows import AssetRow, AttemptRow, LimitRow, RunRow, ScopeRow, TriggerRow, WorkflowRow
 from plait.model.states import RunState, TaskState
-from plait.ports import RunBatch, RunStore
-from tests.conformance.stores.kinds import KINDS, create, event_rows, owner_row, place_of, run_row, slot_row, task_row
+from plait.ports import RunBatch, RunStore, Transaction
+from tests.conformance.stores.kinds import (
+    KINDS,
+    create,
+    deployment_row,
+    event_rows,
+    file_row,
+    owner_row,
+    place_of,
+    run_row,
+    slot_row,
+    task_row,
+    trigger_row,
+)
 
 RUNS = st.sampled_from(["r1", "r2", "r3"])
 OWNERS = st.sampled_from(["a", "b"])
@@ -25,6 +39,9 @@ NUMBERS = st.integers(0, 5)
 TIMES = st.integers(0, 20).map(float)
 MAYBE_BYTES = st.none() | st.sampled_from([b"", b"x", b"\x00\xff"])
 LIMITS = st.sampled_from(["l", "k"])
+WORKFLOW_NAMES = st.sampled_from(["w", "v"])
+PATHS = st.sampled_from(["/p/1.py", "/p/2.py"])
+LOCATIONS = st.sampled_from(["/p", "/q"])
 
 
 def _named(no: int) -> dict[str, Any]:
@@ -58,6 +75,7 @@ ROWS = st.builds(
     parent=st.none() | st.just("r1/0"),
     owner=st.none() | OWNERS,
     session=st.booleans(),
+    occurrence=st.none() | st.sampled_from(["o1", "o2", "o3"]),
     graph_hash=st.sampled_from(["g1", "g2"]),
     tags=st.sampled_from([(), ("t",)]),
     extra=st.sampled_from([{}, {"k": [1, None]}]),
@@ -75,6 +93,37 @@ ATTEMPTS = st.builds(AttemptRow, no=NUMBERS, attempt=st.integers(1, 2), state=st
 ASSETS = st.builds(
     AssetRow, key=LIMITS, partition=st.sampled_from(["", "p"]), run_id=RUNS, no=NUMBERS, at=TIMES, metadata=MAYBE_BYTES
 )
+PICKS = st.lists(st.integers(0, 3), max_size=2)
+"""Places in the list of what lies in the inbox for owners."""
+DEPLOYS = st.tuples(
+    st.just("deploy"),
+    st.builds(
+        deployment_row,
+        WORKFLOW_NAMES,
+        graph_hash=st.sampled_from(["g1", "g2"]),
+        lengths=st.sampled_from([{}, {"xs": 3, "ys": ["a"]}]),
+        tags=st.sampled_from([(), ("t",)]),
+    ),
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "kind": st.sampled_from(["cron", "interval"]),
+                "spec": st.sampled_from([{"every": 5, "at": (1, 2)}, {"at": [1, 2], "every": 5}, {"every": 6}]),
+                "catchup": st.booleans(),
+                "cursor": st.none() | TIMES,
+                "next_at": st.none() | TIMES,
+            }
+        ),
+        max_size=3,
+    ),
+)
+UNDEPLOYS = st.tuples(st.just("undeploy"), st.lists(WORKFLOW_NAMES, max_size=2))
+FILES = st.tuples(
+    st.just("files"),
+    st.lists(st.builds(file_row, PATHS, location=LOCATIONS, error=st.sampled_from(["", "no"])), max_size=2),
+    st.lists(PATHS, max_size=1),
+)
+FIRES = st.tuples(st.just("fire"), TIMES, st.integers(1, 3), st.none() | st.integers(1, 5))
 CREATES = st.tuples(st.just("create"), ROWS)
 WRITES = st.tuples(
     st.just("write"),
@@ -88,13 +137,15 @@ WRITES = st.tuples(
             "scopes": st.lists(SCOPES, max_size=2),
             "assets": st.lists(ASSETS, max_size=2),
             "release": st.lists(st.integers(-1, 2), max_size=2),
+            "inbox": PICKS,
         }
     ),
     st.integers(0, 3),
 )
 ACQUIRES = st.tuples(st.just("acquire"), st.lists(SLOTS, min_size=1, max_size=3))
 WORKFLOWS = st.tuples(st.just("workflow"), st.booleans())
-STEPS = st.lists(CREATES | WRITES | WRITES | ACQUIRES | WORKFLOWS, min_size=1, max_size=4)
+DEFINES = DEPLOYS | UNDEPLOYS | FILES | FIRES
+STEPS = st.lists(CREATES | WRITES | WRITES | ACQUIRES | WORKFLOWS | DEFINES, min_size=1, max_size=4)
 
 
 class _StopError(Exception):
@@ -108,24 +159,58 @@ def perform(store: RunStore, steps: list[Any], stop: bool) -> list[Any]:
         for step in steps:
             match step:
                 case ("create", row):
-                    tx.create_run(row)
-                case ("write", run_id, back, row, rows, count):
-                    known = store.load_run(run_id)
-                    epoch = known.run.epoch + back if known is not None else 1
-                    if row is not None and known is not None:
-                        row = run_row(run_id, **{**_fields(row), "epoch": epoch})
-                    last = max([said_seq for said_seq in said if isinstance(said_seq, int)], default=0)
-                    first = max(known.last_seq if known is not None else 0, last) + 1
-                    events = event_rows(first, first + count - 1)
-                    tx.write(RunBatch(run_id=run_id, epoch=epoch, run=row, events=events, **rows))
-                    said.append(first + count)
+                    said.append(str(tx.create_run(row)))
+                case ("write", *what):
+                    last = max([seq for seq in said if isinstance(seq, int)], default=0)
+                    batch = batch_of(store, last, *what)
+                    tx.write(batch)
+                    said.append(max([last, *[row.seq for row in batch.events]]))
                 case ("acquire", requests):
                     said.append(str(tx.acquire(requests)))
                 case ("workflow", paused):
                     tx.save_workflow(WorkflowRow(name="w", paused=paused))
+                case _:
+                    said.append(define(tx, step))
         if stop:
             raise _StopError
     return said
+
+
+def batch_of(
+    store: RunStore, last: int, run_id: RunId, back: int, row: RunRow | None, rows: dict[str, Any], count: int
+) -> RunBatch:
+    """A batch as the owner of a run writes it, or (`back`) one that was; its events go on after number `last`."""
+    known = store.load_run(run_id)
+    epoch = known.run.epoch + back if known is not None else 1
+    if row is not None:  # what it is a run for never changes
+        row = run_row(run_id, **{**_fields(row), "epoch": epoch, "occurrence": known.run.occurrence if known else None})
+    first = max(known.last_seq if known is not None else 0, last) + 1
+    rows = {**rows, "inbox": picked(store, rows.get("inbox", ()))}
+    return RunBatch(run_id=run_id, epoch=epoch, run=row, events=event_rows(first, first + count - 1), **rows)
+
+
+def picked(store: RunStore, picks: Sequence[int]) -> list[int]:
+    """The numbers of rows of the inbox, by their place."""
+    lying = [row.id for owner in ("a", "b") for row in store.read_inbox(owner)]
+    return [lying[pick] for pick in picks if pick < len(lying)]
+
+
+def define(tx: Transaction, step: Any) -> list[TriggerRow]:
+    """A step that changes definitions; the triggers that were due."""
+    due: list[TriggerRow] = []
+    match step:
+        case ("deploy", row, triggers):
+            tx.deploy(row, [trigger_row(no, row.workflow, **values) for no, values in enumerate(triggers)])
+        case ("undeploy", names):
+            tx.undeploy(names)
+        case ("files", rows, gone):
+            tx.save_files(rows, gone=gone)
+        case ("fire", now, limit, later):
+            due = tx.due_triggers(now, limit)
+            for trigger in due:
+                next_at = now + later if later is not None else None
+                tx.advance_trigger(msgspec.structs.replace(trigger, cursor=trigger.next_at, next_at=next_at))
+    return due
 
 
 def _fields(row: Any) -> dict[str, Any]:
@@ -162,7 +247,15 @@ def shown(store: RunStore) -> Iterator[Any]:
     yield store.assets(["l"])
     yield store.asset("l", "p")
     yield store.workflow("w")
-    yield [row.owner for row in store.owners()]
+    yield store.owners()
+    yield [[(row.run_id, row.data) for row in store.read_inbox(owner, limit=4)] for owner in ("a", "b")]
+    definitions = store.definitions
+    yield [definitions.files(location) for location in ("/p", "/q")]
+    yield definitions.deployments()
+    yield [definitions.deployment(name) for name in ("w", "v", "nobody")]
+    yield definitions.triggers()
+    yield definitions.triggers("w")
+    yield definitions.next_trigger()
     yield [store.load_graph(name) for name in ("g1", "g2")]
 
 
@@ -232,9 +325,27 @@ class Histories(RuleBasedStateMachine):
     def take_over(self, run_id, owner: str, now: float) -> None:
         self.both(lambda store: store.take_over(run_id, owner, now))
 
-    @rule(owner=OWNERS, until=TIMES)
-    def renew(self, owner: str, until: float) -> None:
-        self.both(lambda store: store.renew(owner_row(owner, lease_until=until)))
+    @rule(run_id=RUNS, owner=OWNERS, back=st.sampled_from([0, 0, -1]))
+    def hand_over(self, run_id, owner: str, back: int) -> None:
+        row = self.stores[0].get_run(run_id)
+        epoch = row.epoch + back if row is not None else 1
+        self.both(lambda store: store.take_over(run_id, owner, 0.0, epoch=epoch))
+
+    @rule(owner=OWNERS, limit=st.integers(1, 3))
+    def claim(self, owner: str, limit: int) -> None:
+        self.both(lambda store: store.claim(owner, limit))
+
+    @rule(run_ids=st.lists(RUNS, max_size=3), owner=OWNERS, now=TIMES, crashed=st.sampled_from(["", "told so"]))
+    def let_go(self, run_ids, owner: str, now: float, crashed: str) -> None:
+        self.both(lambda store: store.let_go(run_ids, owner, now, crashed=crashed))
+
+    @rule(run_id=RUNS, keep=st.lists(st.integers(-1, 2), max_size=2))
+    def free_slots(self, run_id, keep: list[int]) -> None:
+        self.both(lambda store: store.free_slots(run_id, keep))
+
+    @rule(owner=OWNERS, until=TIMES, address=st.sampled_from(["", "h:1"]))
+    def renew(self, owner: str, until: float, address: str) -> None:
+        self.both(lambda store: store.renew(owner_row(owner, lease_until=until, address=address)))
 
     @rule(owner=OWNERS)
     def release_owner(self, owner: str) -> None:
@@ -248,9 +359,13 @@ class Histories(RuleBasedStateMachine):
     def put_inbox(self, run_id, data: bytes) -> None:
         self.both(lambda store: store.put_inbox(run_id, data))
 
-    @rule(run_ids=st.lists(RUNS, max_size=3, unique=True), limit=st.integers(1, 3))
-    def drain_inbox(self, run_ids, limit: int) -> None:
-        self.both(lambda store: store.drain_inbox(run_ids, limit))
+    @rule(picks=PICKS)
+    def forget_inbox(self, picks: list[int]) -> None:
+        self.both(lambda store: store.forget_inbox(picked(store, picks)))
+
+    @rule(step=DEFINES)
+    def change_definitions(self, step: Any) -> None:
+        self.both(lambda store: perform(store, [step], stop=False))
 
     @rule(size=st.integers(0, 4), key=LIMITS)
     def save_limits(self, size: int, key: str) -> None:

@@ -1,4 +1,4 @@
-"""What holds for every store: owners, leases, the inbox, retention."""
+"""What holds for every store: owners, leases, sweeps, retention."""
 
 import threading
 
@@ -7,7 +7,18 @@ import pytest
 from plait.model.errors import StaleToken, StoreError
 from plait.model.graph import Graph
 from plait.model.rows import AssetRow, AttemptRow, LimitRow, ScopeRow
-from tests.conformance.stores.kinds import acquire, create, event_rows, owner_row, run_row, slot_row, task_row, write
+from tests.conformance.stores.kinds import (
+    acquire,
+    create,
+    deploy,
+    deployment_row,
+    event_rows,
+    owner_row,
+    run_row,
+    slot_row,
+    task_row,
+    write,
+)
 
 # --- owners ----------------------------------------------------------------------------------------------------------
 
@@ -17,6 +28,14 @@ def test_an_owner_registers_and_prolongs(store):
     assert store.renew(owner_row(lease_until=200.0))
     assert store.renew(owner_row("you", pid=2))
     assert store.owners() == [owner_row(lease_until=200.0), owner_row("you", pid=2)]
+
+
+def test_an_owner_tells_where_workers_find_it(store):
+    store.renew(owner_row(address="h:7000"))
+    store.renew(owner_row("you"))
+    assert [row.address for row in store.owners()] == ["h:7000", ""]
+    store.renew(owner_row(address="h:7001"))
+    assert store.owners()[0] == owner_row(address="h:7001")
 
 
 def test_an_owner_that_ends_in_order_may_come_again(store):
@@ -76,6 +95,43 @@ def test_a_take_over_frees_the_slots_that_nobody_holds_any_more(store):
     acquire(store, slot_row(), slot_row(no=-1), slot_row(run_id="r2"))
     store.take_over("r1", "me", 1.0)
     assert store.slots() == [slot_row(run_id="r2")]
+
+
+def test_a_hand_over_keeps_the_slots_and_needs_no_dead_owner(store):
+    store.renew(owner_row("live"))
+    create(store, run_row(owner="live", epoch=3))
+    acquire(store, slot_row(), slot_row(no=-1))
+    assert store.take_over("r1", "me", 5.0, epoch=3) == 4
+    assert store.get_run("r1") == run_row(owner="me", epoch=4)
+    assert store.slots() == [slot_row(no=-1), slot_row()]
+    write(store, epoch=4, tasks=[task_row(0)])
+
+
+def test_a_hand_over_under_another_epoch_is_refused(store):
+    create(store, run_row(owner="live", epoch=3))
+    for epoch in (2, 4):
+        with pytest.raises(StaleToken, match="epoch 3"):
+            store.take_over("r1", "me", 5.0, epoch=epoch)
+    assert store.get_run("r1") == run_row(owner="live", epoch=3)
+    with pytest.raises(StoreError, match="no run nobody"):
+        store.take_over("nobody", "me", 5.0, epoch=1)
+
+
+def test_who_took_a_run_over_gives_the_slots_back_that_nobody_needs(store):
+    create(store, run_row(), run_row("r2"))
+    acquire(store, slot_row(no=-1), slot_row(), slot_row("k"), slot_row(no=1), slot_row(no=2), slot_row(run_id="r2"))
+    store.free_slots("r1", keep=[-1, 1, 7])
+    assert store.slots() == [slot_row(no=-1), slot_row(no=1), slot_row(run_id="r2")]
+    store.free_slots("r1")
+    store.free_slots("nobody")
+    assert store.slots() == [slot_row(run_id="r2")]
+
+
+def test_a_snapshot_has_the_slots_of_its_run(store):
+    create(store, run_row(), run_row("r2"))
+    acquire(store, slot_row(no=1), slot_row("k", no=1, slots=2), slot_row(no=-1), slot_row(run_id="r2"))
+    assert store.load_run("r1").slots == [slot_row("k", no=1, slots=2), slot_row(no=-1), slot_row(no=1)]
+    assert store.load_run("r2").slots == [slot_row(run_id="r2")]
 
 
 def test_of_many_that_take_a_run_over_one_gets_it(place):
@@ -155,8 +211,10 @@ def test_what_is_over_or_of_others_is_left_alone(swept):
     assert swept.tasks("r4")[0].state == "running"
 
 
-def test_no_slot_leaks(swept):
-    assert [row.run_id for row in swept.slots()] == ["r4", "r4"]
+def test_a_services_run_keeps_its_slots_and_no_other_slot_leaks(swept):
+    assert [row.run_id for row in swept.slots()] == ["r2", "r2", "r4", "r4"]
+    assert swept.claim("another", 5) == ["r2"]
+    assert swept.load_run("r2").slots == [slot_row(run_id="r2", no=-1), slot_row(run_id="r2")]
 
 
 def test_a_sweep_can_be_repeated(swept):
@@ -181,51 +239,6 @@ def test_several_owners_in_one_sweep(store):
     assert acquire(store, slot_row(run_id="r3", slots=2))
 
 
-# --- inbox -----------------------------------------------------------------------------------------------------------
-
-
-def test_the_inbox_is_drained_oldest_first_for_who_asks(store):
-    create(store, run_row("r1"), run_row("r2"), run_row("r3"))
-    for run_id, data in (("r1", b"1"), ("r2", b"2"), ("r1", b"3\x00\xff"), ("r3", b"4")):
-        store.put_inbox(run_id, data)
-    assert store.drain_inbox([]) == []
-    assert store.drain_inbox(["nobody"]) == []
-    assert store.drain_inbox(["r1", "r3", "r9"]) == [("r1", b"1"), ("r1", b"3\x00\xff"), ("r3", b"4")]
-    assert store.drain_inbox(["r1", "r3"]) == []
-    assert store.drain_inbox(["r2"]) == [("r2", b"2")]
-
-
-def test_the_inbox_is_drained_in_portions(store):
-    create(store, run_row())
-    for number in range(5):
-        store.put_inbox("r1", b"%d" % number)
-    assert [data for _, data in store.drain_inbox(["r1"], limit=2)] == [b"0", b"1"]
-    store.put_inbox("r1", b"5")
-    assert [data for _, data in store.drain_inbox(["r1"])] == [b"2", b"3", b"4", b"5"]
-
-
-def test_nothing_is_drained_twice_or_lost(place):
-    stores = [place.open() for _ in range(3)]
-    create(stores[0], run_row())
-    taken: list[list[bytes]] = [[], [], []]
-    finished = threading.Event()
-
-    def drain(index: int) -> None:
-        while not finished.is_set():
-            taken[index] += [data for _, data in stores[index].drain_inbox(["r1"], limit=3)]
-
-    threads = [threading.Thread(target=drain, args=(index,)) for index in (1, 2)]
-    for thread in threads:
-        thread.start()
-    for number in range(60):
-        stores[0].put_inbox("r1", b"%d" % number)
-    finished.set()
-    for thread in threads:
-        thread.join()
-    taken[0] += [data for _, data in stores[0].drain_inbox(["r1"])]
-    assert sorted(taken[0] + taken[1] + taken[2], key=int) == [b"%d" % number for number in range(60)]
-
-
 # --- retention -------------------------------------------------------------------------------------------------------
 
 
@@ -235,7 +248,7 @@ def test_old_final_runs_are_deleted_with_all_that_belongs_to_them(store):
     store.save_graph("other", graph)
     create(
         store,
-        run_row("old", state="success", finished_at=5.0),
+        run_row("old", owner="me", state="success", finished_at=5.0),
         run_row("new", state="success", finished_at=50.0, graph_hash="other"),
         run_row("open", state="running"),
         run_row("crashed", state="crashed", finished_at=6.0, graph_hash="other"),
@@ -260,7 +273,7 @@ def test_old_final_runs_are_deleted_with_all_that_belongs_to_them(store):
     assert store.events("old") == []
     assert store.attempts("old") == []
     assert store.tasks("old", current=False) == []
-    assert store.drain_inbox(["old"]) == []
+    assert store.read_inbox("me") == []
     assert [row.run_id for row in store.slots()] == ["new"]
     assert [row.key for row in store.assets()] == ["new", "old"], "that an asset exists is not forgotten"
     assert store.load_graph("h") is not None, "the open run has it"
@@ -268,8 +281,41 @@ def test_old_final_runs_are_deleted_with_all_that_belongs_to_them(store):
 
     assert len(store.load_run("new").tasks) == 2
     assert len(store.events("new")) == 3
-    assert store.drain_inbox(["new"]) == [("new", b"x")]
+    store.take_over("new", "me", 60.0)
+    assert [(row.run_id, row.data) for row in store.read_inbox("me")] == [("new", b"x")]
     assert store.delete_runs(10.0) == 0
+
+
+def test_a_deployed_graph_stays(store):
+    graphs = {name: Graph(name=name) for name in ("now", "before")}
+    for name, graph in graphs.items():
+        store.save_graph(name, graph)
+    create(
+        store,
+        run_row("1", state="failed", finished_at=1.0, graph_hash="now"),
+        run_row("2", state="failed", finished_at=1.0, graph_hash="before"),
+    )
+    deploy(store, deployment_row(graph_hash="before"))
+    deploy(store, deployment_row(graph_hash="now"))
+    assert store.delete_runs(5.0) == 2
+    assert store.load_graph("now") == graphs["now"]
+    assert store.load_graph("before") is None
+    with store.transaction() as tx:
+        tx.undeploy(["w"])
+    create(store, run_row("3", state="failed", finished_at=1.0, graph_hash="now"))
+    store.delete_runs(5.0)
+    assert store.load_graph("now") is None
+
+
+def test_a_graph_that_retention_takes_just_before_its_deployment_comes_back_with_it(store):
+    graph = Graph(name="w")
+    store.save_graph("h", graph)
+    create(store, run_row(state="failed", finished_at=1.0))
+    store.save_graph("h", graph)
+    store.delete_runs(5.0)
+    assert store.load_graph("h") is None
+    deploy(store, deployment_row(graph_hash="h"))
+    assert store.load_graph("h") == graph
 
 
 def test_a_graph_goes_with_its_last_run_and_comes_back_with_the_next(store):
@@ -314,4 +360,12 @@ def test_a_resumed_run_is_not_deleted(store):
 def test_stimuli_for_runs_that_are_not_there_do_not_stay_for_ever(store):
     store.put_inbox("nobody", b"x")
     store.delete_runs(1.0)
-    assert store.drain_inbox(["nobody"]) == []
+    create(store, run_row("nobody", owner="me"))
+    assert store.read_inbox("me") == []
+
+
+def test_an_occurrence_may_come_again_when_its_run_is_deleted(store):
+    create(store, run_row(occurrence="w 1", state="success", finished_at=1.0))
+    store.delete_runs(5.0)
+    with store.transaction() as tx:
+        assert tx.create_run(run_row("r2", occurrence="w 1"))

@@ -28,6 +28,7 @@ FULL_ROW = RunRow(
     engine_min=2,
     reason="no\nreason",
     target="flows.py",
+    occurrence="wörk 0 2024-05-01",
     tags=("a", "b"),
     extra={"lengths": {"xs": 3}, "keys": ["a", None, 1.5, True], "nested": {"bytes": b"\x00\xff"}},
 )
@@ -61,6 +62,40 @@ def test_an_id_is_refused_twice_in_one_transaction(store):
     with pytest.raises(StoreError, match="r1 already"):
         create(store, run_row(), run_row())
     assert store.get_run("r1") is None
+
+
+def test_of_an_occurrence_there_is_one_run(store):
+    create(store, run_row(occurrence="w 0 10"))
+    with store.transaction() as tx:
+        assert not tx.create_run(run_row("r2", occurrence="w 0 10"))
+        assert tx.create_run(run_row("r3", occurrence="w 0 20"))
+        assert not tx.create_run(run_row("r4", occurrence="w 0 20"))
+        assert tx.create_run(run_row("r5"))
+        assert tx.create_run(run_row("r6"))
+    assert [row.run_id for row in store.list_runs()] == ["r6", "r5", "r3", "r1"]
+    assert store.get_run("r3") == run_row("r3", occurrence="w 0 20")
+
+
+def test_who_tries_again_to_make_the_run_of_an_occurrence_finds_it_made(store):
+    create(store, run_row(occurrence="caf\udce9"))
+    with store.transaction() as tx:
+        assert not tx.create_run(run_row(occurrence="caf\udce9"))
+    with pytest.raises(StoreError, match="there is a run r1 already"):
+        create(store, run_row(occurrence="another"))
+
+
+def test_an_occurrence_whose_transaction_failed_is_free(store):
+    with pytest.raises(StoreError, match="r1 already"):
+        create(store, run_row(occurrence="o"), run_row())
+    with store.transaction() as tx:
+        assert tx.create_run(run_row("r2", occurrence="o"))
+
+
+def test_a_batch_leaves_the_occurrence_to_its_run(store):
+    create(store, run_row(occurrence="o"))
+    write(store, run=run_row(occurrence="o", state="success"))
+    with store.transaction() as tx:
+        assert not tx.create_run(run_row("r2", occurrence="o"))
 
 
 def test_a_batch_replaces_the_runs_row(store):

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from plait.adapters.stores import encoding
 from plait.adapters.stores.open import open_store, status, upgrade
-from plait.adapters.stores.sqlite import connections, migrate, places, queries, retention, revisions
+from plait.adapters.stores.sqlite import connections, migrate, places, retention, revisions
 from plait.adapters.stores.sqlite.store import SqliteStore
 from plait.model.errors import StoreError
 from plait.model.rows import EventRow
@@ -329,6 +328,33 @@ def test_the_list_of_revisions_is_that_of_the_files():
     assert sorted(file.name[:4] for file in (migrate.FOLDER / "versions").glob("*.py")) == sorted(revisions.REVISIONS)
 
 
+def test_a_file_of_the_first_revision_keeps_what_it_has(tmp_path, path):
+    SqliteStore(path).close()
+    old = tmp_path / "old.db"
+    migrate.run_migrations(old, "0001")
+    with raw(old) as connection:
+        connection.execute(
+            "INSERT INTO runs (run_id, workflow, kind, graph_hash, state, created_at, params, owner, epoch, session, "
+            "engine_min, reason, target, tags) "
+            "VALUES ('r1', 'w', 'dag', 'h', 'running', 1.0, x'7b7d', 'me', 1, 1, 1, '', '', '[]')"
+        )
+        connection.execute("INSERT INTO owners VALUES ('me', 'h', 1, 1.0, 100.0, NULL)")
+        connection.execute("INSERT INTO inbox (id, run_id, data) VALUES (7, 'r1', x'00ff'), (9, 'r1', x'01')")
+        # A process of the older version, which has the file open: its statements go on working.
+        upgrade(str(old))
+        connection.execute(
+            "INSERT INTO owners (owner, host, pid, started, lease_until) VALUES ('you', 'h', 2, 1.0, 9.0)"
+        )
+        connection.execute("INSERT INTO inbox (run_id, data) VALUES ('r1', x'02')")
+    assert schema_of(old) == schema_of(path)
+    with contextlib.closing(SqliteStore(old)) as store:
+        assert store.get_run("r1") == run_row(owner="me")
+        assert store.owners() == [owner_row(), owner_row("you", pid=2, lease_until=9.0)]
+        assert [(row.id, row.data) for row in store.read_inbox("me")] == [(7, b"\0\xff"), (9, b"\1"), (10, b"\2")]
+
+
+OLD = revisions.HEAD
+NEW, NEWEST = (f"{int(OLD) + more:04}" for more in (1, 2))
 MIGRATION = """
 from alembic import op
 
@@ -351,45 +377,45 @@ def two_more(tmp_path, monkeypatch, path):
         create(store, run_row())
     folder = tmp_path / "migrations %20"
     shutil.copytree(migrate.FOLDER, folder)
-    for before, revision in (("0001", "0002"), ("0002", "0003")):
+    for before, revision in ((OLD, NEW), (NEW, NEWEST)):
         text = MIGRATION.format(revision=revision, before=before, more="")
         (folder / "versions" / f"{revision}_test.py").write_text(text)
     monkeypatch.setattr(migrate, "FOLDER", folder)
-    monkeypatch.setattr(revisions, "REVISIONS", ("0001", "0002", "0003"))
-    monkeypatch.setattr(revisions, "HEAD", "0003")
+    monkeypatch.setattr(revisions, "REVISIONS", (*revisions.REVISIONS, NEW, NEWEST))
+    monkeypatch.setattr(revisions, "HEAD", NEWEST)
     return folder / "versions"
 
 
 def test_an_older_file_is_refused_until_it_is_upgraded(two_more, path):
-    assert status(str(path)) == ("0001", "0003")
+    assert status(str(path)) == (OLD, NEWEST)
     with pytest.raises(StoreError, match="plait db upgrade"):
         open_store(str(path), migrate=False)
-    assert status(str(path)) == ("0001", "0003")
+    assert status(str(path)) == (OLD, NEWEST)
     upgrade(str(path))
-    assert status(str(path)) == ("0003", "0003")
+    assert status(str(path)) == (NEWEST, NEWEST)
     with contextlib.closing(open_store(str(path), migrate=False)) as store:
-        assert store.get_run("r1").reason == "00020003"
+        assert store.get_run("r1").reason == NEW + NEWEST
     upgrade(str(path))
 
 
 def test_a_migration_that_fails_leaves_whole_revisions_and_is_resumed(two_more, path):
-    script = two_more / "0003_test.py"
+    script = two_more / f"{NEWEST}_test.py"
     good = script.read_text()
-    script.write_text(MIGRATION.format(revision="0003", before="0002", more='op.execute("SELECT * FROM nowhere")'))
+    script.write_text(MIGRATION.format(revision=NEWEST, before=NEW, more='op.execute("SELECT * FROM nowhere")'))
     with pytest.raises(StoreError, match="could not be migrated"):
         open_store(str(path), migrate=True)
-    assert status(str(path)) == ("0002", "0003")
-    assert "made_by_0002" in schema_of(path)
-    assert "made_by_0003" not in schema_of(path)
+    assert status(str(path)) == (NEW, NEWEST)
+    assert f"made_by_{NEW}" in schema_of(path)
+    assert f"made_by_{NEWEST}" not in schema_of(path)
     script.write_text(good + "\n")
     with contextlib.closing(open_store(str(path), migrate=True)) as store:
-        assert store.get_run("r1").reason == "00020003"
+        assert store.get_run("r1").reason == NEW + NEWEST
 
 
 def test_a_store_that_is_open_goes_on_while_another_migrates(two_more, path, monkeypatch):
     with monkeypatch.context() as old_version:
-        old_version.setattr(revisions, "REVISIONS", ("0001",))
-        old_version.setattr(revisions, "HEAD", "0001")
+        old_version.setattr(revisions, "REVISIONS", revisions.REVISIONS[:-2])
+        old_version.setattr(revisions, "HEAD", OLD)
         old = SqliteStore(path)
     create(old, run_row("before"))
     upgrade(str(path))
@@ -415,7 +441,7 @@ def test_two_that_migrate_at_once(two_more, path):
         thread.join()
     assert failed == []
     with contextlib.closing(open_store(str(path))) as store:
-        assert store.get_run("r1").reason == "00020003"
+        assert store.get_run("r1").reason == NEW + NEWEST
 
 
 def test_a_newer_file_is_refused(store, path):
@@ -431,49 +457,6 @@ def test_status_of_what_is_not_there_makes_nothing(tmp_path):
     assert status(f"sqlite:///{tmp_path}/no/plait.db") == (None, revisions.HEAD)
     assert status("memory://") == ("memory", "memory")
     assert list(tmp_path.iterdir()) == []
-
-
-# --- statements ------------------------------------------------------------------------------------------------------
-
-SCANS = {
-    "ASSETS", "DROP_STRAY_INBOX", "FORGET_SWEPT", "FREE_SLOTS_OF", "LIMITS", "OPEN_RUNS_OF", "OWNERS", "RUNS_ENDING",
-    "SLOTS", "TRASH",
-}  # fmt: skip
-"""Statements that look at a whole table (or, OPEN_RUNS_OF, at all open runs), on purpose."""
-
-
-def named_statements() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in vars(queries).items():
-        texts = value if isinstance(value, tuple) else (value,)
-        for index, text in enumerate(texts):
-            if name.isupper() and isinstance(text, str) and re.match("SELECT|INSERT|UPDATE|DELETE", text):
-                found[f"{name}{index or ''}"] = text.replace("{}", f"{queries.OPEN} AND {queries.BEFORE_RUN}")
-    return found
-
-
-@pytest.mark.parametrize("name", named_statements())
-def test_every_statement_finds_what_it_needs_by_a_key(store, name):
-    text = named_statements()[name]
-    values = {"run": 1, "most": 1, "owner": "x", "now": 1.0} if re.search(r":\w", text) else ("[]",) * text.count("?")
-    plan = [row[3] for row in store._writer.execute(f"EXPLAIN QUERY PLAN {text}", values)]
-    scans = [step for step in plan if step.startswith("SCAN") and "json_each" not in step]
-    assert (name in SCANS) or not scans, plan
-
-
-def test_the_list_of_open_runs_looks_at_open_runs_only(store):
-    text = queries.LIST_RUNS.format(f"{queries.IN_STATES} AND {queries.OPEN}")
-    plan = [row[3] for row in store._writer.execute(f"EXPLAIN QUERY PLAN {text}", ("[]", 5))]
-    assert any("runs_open" in step for step in plan), plan
-
-
-def test_every_statement_is_used():
-    folder = Path(revisions.__file__).parent
-    code = "".join(file.read_text() for file in folder.glob("*.py") if file.name != "queries.py")
-    unused = {name for name in vars(queries) if name.isupper() and name[0] != "_" and name not in vars(encoding)} - set(
-        re.findall(r"queries\.([A-Z_]+)", code)
-    )
-    assert unused <= {"FINAL", "LIVE"}
 
 
 # --- retention -------------------------------------------------------------------------------------------------------

@@ -17,13 +17,17 @@ from plait.model.outcome import Stored
 from plait.model.rows import (
     AssetRow,
     AttemptRow,
+    DeploymentRow,
     EventRow,
+    FileRow,
+    InboxRow,
     LimitRow,
     OwnerRow,
     RunRow,
     ScopeRow,
     SlotRow,
     TaskRow,
+    TriggerRow,
     WorkflowRow,
 )
 from plait.model.states import LIVE, RUN_TERMINAL, RunState
@@ -40,6 +44,8 @@ _pack = msgspec.msgpack.Encoder()
 _unpack_any = msgspec.msgpack.Decoder()
 _paths = msgspec.json.Decoder(MapPath)
 _names = msgspec.json.Decoder(tuple[str, ...])
+_lengths = msgspec.json.Decoder(dict[str, int | list[str]])
+_specs = msgspec.json.Decoder(dict[str, Any])
 _outputs = msgspec.msgpack.Decoder(dict[str, Stored])
 _events = msgspec.msgpack.Decoder(list[tuple[int, float, bytes]])
 _graphs = msgspec.json.Decoder(Graph)
@@ -329,3 +335,52 @@ def limit_of(columns: Sequence[Any]) -> LimitRow:
 def owner_of(columns: Sequence[Any]) -> OwnerRow:
     """The owner's row of these columns."""
     return OwnerRow(**dict(zip(OwnerRow.__struct_fields__, columns, strict=True)))
+
+
+def inbox_of(columns: Sequence[Any]) -> InboxRow:
+    """The inbox row of these columns."""
+    number, run_id, data = columns
+    return InboxRow(id=number, run_id=RunId(run_id), data=bytes(data))
+
+
+# --- definitions -----------------------------------------------------------------------------------------------------
+
+FILE_COLUMNS = FileRow.__struct_fields__
+DEPLOYMENT_COLUMNS = DeploymentRow.__struct_fields__
+TRIGGER_COLUMNS = TriggerRow.__struct_fields__
+
+
+def file_values(row: FileRow) -> Columns:
+    """A file's row."""
+    return msgspec.structs.astuple(row)
+
+
+def file_of(columns: Sequence[Any]) -> FileRow:
+    """The file's row of these columns."""
+    return FileRow(**dict(zip(FILE_COLUMNS, columns, strict=True)))
+
+
+def deployment_values(row: DeploymentRow) -> Columns:
+    """A deployment's row."""
+    lengths, tags = _json.encode(row.lengths).decode(), _json.encode(row.tags).decode()
+    return (row.workflow, row.kind, row.target, row.graph_hash, lengths, tags, row.updated_at)
+
+
+def deployment_of(columns: Sequence[Any]) -> DeploymentRow:
+    """The deployment's row of these columns."""
+    values = dict(zip(DEPLOYMENT_COLUMNS, columns, strict=True))
+    return DeploymentRow(
+        **{**values, "lengths": _lengths.decode(values["lengths"]), "tags": _names.decode(values["tags"])}
+    )
+
+
+def trigger_values(row: TriggerRow) -> Columns:
+    """A trigger's row. Its spec is canonical, so that equal ones are equal texts."""
+    spec = msgspec.json.encode(row.spec, order="deterministic").decode()
+    return (row.workflow, row.no, row.kind, spec, row.catchup, row.cursor, row.next_at)
+
+
+def trigger_of(columns: Sequence[Any]) -> TriggerRow:
+    """The trigger's row of these columns."""
+    values = dict(zip(TRIGGER_COLUMNS, columns, strict=True))
+    return TriggerRow(**{**values, "spec": _specs.decode(values["spec"]), "catchup": bool(values["catchup"])})

@@ -8,15 +8,16 @@ stored.
 
 import contextlib
 import copy
+import itertools
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import msgspec
 
 from plait.adapters.stores import encoding
-from plait.adapters.stores.memory_rows import RunRows, copy_run, copy_task, without_outputs
+from plait.adapters.stores.memory_definitions import MemoryDefinitions
+from plait.adapters.stores.memory_rows import Tables, copy_run, copy_task, without_outputs
+from plait.adapters.stores.memory_transaction import MemoryTransaction
 from plait.model.errors import StaleToken, StoreError
 from plait.model.graph import Graph
 from plait.model.ids import RunId, TaskNo
@@ -25,6 +26,7 @@ from plait.model.rows import (
     AssetRow,
     AttemptRow,
     EventRow,
+    InboxRow,
     LimitRow,
     OwnerRow,
     RunRow,
@@ -33,7 +35,7 @@ from plait.model.rows import (
     WorkflowRow,
 )
 from plait.model.states import RUN_TERMINAL
-from plait.ports import RunBatch, RunSnapshot, Transaction
+from plait.ports import RunSnapshot, Transaction
 
 GRAPHS_HELD = 8
 
@@ -47,18 +49,11 @@ class MemoryStore:
         self._turn = threading.Lock()
         self._writing_thread: int | None = None
         self._closed = False
-        self._runs: dict[RunId, RunRows] = {}
-        self._graphs: dict[str, bytes] = {}
-        self._graphs_held: OrderedDict[str, bytes] = OrderedDict()
-        self._limits: dict[str, int] = {}
-        self._slots: dict[tuple[str, RunId, int], int] = {}
-        self._workflows: dict[str, WorkflowRow] = {}
-        self._assets: dict[tuple[str, str], AssetRow] = {}
-        self._owners: dict[str, OwnerRow] = {}
-        self._swept: set[str] = set()
-        self._inbox: list[tuple[RunId, bytes]] = []
+        self._tables = Tables()
         self._lock = threading.RLock()
         """Held for moments, by whoever reads or applies. `_turn` is held for a whole transaction, and taken first."""
+
+        self.definitions = MemoryDefinitions(lambda: self._tables.definitions, self._reading)
 
     def close(self) -> None:
         """What was stored is gone."""
@@ -88,7 +83,7 @@ class MemoryStore:
     def transaction(self) -> Iterator[Transaction]:
         """Begin a transaction that writes. Reads of the store do not see it before it is committed."""
         with self._writing():
-            staged = _Staged(self)
+            staged = MemoryTransaction(self._tables)
             yield staged
             if self._on_commit is not None:
                 self._on_commit("before_commit")
@@ -101,18 +96,18 @@ class MemoryStore:
 
     def save_graph(self, hash: str, graph: Graph) -> None:
         """Keep a graph. It is held for a while: `create_run` puts it back if retention took it just then."""
-        data = self._graphs_held.get(hash) or encoding.graph_bytes(graph)
+        data = self._tables.graphs_held.get(hash) or encoding.graph_bytes(graph)
         with self._writing(), self._reading():
-            self._graphs.setdefault(hash, data)
-            self._graphs_held[hash] = data
-            self._graphs_held.move_to_end(hash)
-            while len(self._graphs_held) > GRAPHS_HELD:
-                self._graphs_held.popitem(last=False)
+            self._tables.graphs.setdefault(hash, data)
+            self._tables.graphs_held[hash] = data
+            self._tables.graphs_held.move_to_end(hash)
+            while len(self._tables.graphs_held) > GRAPHS_HELD:
+                self._tables.graphs_held.popitem(last=False)
 
     def load_graph(self, hash: str) -> Graph | None:
         """The graph of that hash."""
         with self._reading():
-            data = self._graphs.get(hash)
+            data = self._tables.graphs.get(hash)
         return encoding.graph_of(hash, data) if data is not None else None
 
     # --- runs ---------------------------------------------------------------------------------------------------------
@@ -120,7 +115,7 @@ class MemoryStore:
     def load_run(self, run_id: RunId) -> RunSnapshot | None:
         """Everything that recovery needs of one run, as of one moment."""
         with self._reading():
-            rows = self._runs.get(run_id)
+            rows = self._tables.runs.get(run_id)
             if rows is None:
                 return None
             return RunSnapshot(
@@ -128,18 +123,19 @@ class MemoryStore:
                 tasks=[without_outputs(rows.tasks[no]) for no in sorted(rows.tasks)],
                 scopes=[copy.copy(row) for row in rows.scopes.values()],
                 last_seq=rows.events[-1].seq if rows.events else 0,
+                slots=self._sorted_slots(lambda place: place[1] == run_id),
             )
 
     def get_run(self, run_id: RunId) -> RunRow | None:
         """One run's row."""
         with self._reading():
-            rows = self._runs.get(run_id)
+            rows = self._tables.runs.get(run_id)
             return copy_run(rows.run) if rows is not None else None
 
     def _newest(self, wanted: Callable[[RunRow], bool], limit: int) -> list[RunRow]:
         with self._reading():
-            found = sorted((run_id for run_id, rows in self._runs.items() if wanted(rows.run)), reverse=True)
-            return [copy_run(self._runs[run_id].run) for run_id in found[:limit]]
+            found = sorted((run_id for run_id, rows in self._tables.runs.items() if wanted(rows.run)), reverse=True)
+            return [copy_run(self._tables.runs[run_id].run) for run_id in found[:limit]]
 
     def find_runs(self, prefix: str, limit: int = 2) -> list[RunRow]:
         """Runs whose id begins with `prefix`, newest first; then those whose id ends with it."""
@@ -173,30 +169,24 @@ class MemoryStore:
         bound = encoding.epoch_of(before)
         best: tuple[float, RunId] | None = None
         with self._reading():
-            for run_id, rows in self._runs.items():
+            for run_id, rows in self._tables.runs.items():
                 at = encoding.epoch_of(rows.run.logical_date) if rows.run.workflow == workflow else None
                 if at is not None and bound is not None and at < bound and (best is None or (at, run_id) > best):
                     best = (at, run_id)
-            return copy_run(self._runs[best[1]].run) if best is not None else None
+            return copy_run(self._tables.runs[best[1]].run) if best is not None else None
 
     def delete_runs(self, finished_before: float, limit: int = 1000) -> int:
         """Delete at most `limit` final runs that ended before then, the earliest first."""
         with self._writing(), self._reading():
             old = [
                 (rows.run.finished_at, run_id)
-                for run_id, rows in self._runs.items()
+                for run_id, rows in self._tables.runs.items()
                 if rows.run.state in RUN_TERMINAL
                 and rows.run.finished_at is not None
                 and rows.run.finished_at < finished_before
             ]
-            deleted = [self._runs.pop(run_id) for _, run_id in sorted(old)[:limit]]
-            ids = {rows.run.run_id for rows in deleted}
-            self._slots = {place: slots for place, slots in self._slots.items() if place[1] not in ids}
-            self._inbox = [item for item in self._inbox if item[0] in self._runs]
-            used = {rows.run.graph_hash for rows in self._runs.values()}
-            for rows in deleted:
-                if rows.run.graph_hash not in used:
-                    self._graphs.pop(rows.run.graph_hash, None)
+            deleted = {run_id for _, run_id in sorted(old)[:limit]}
+            self._tables.drop_runs(deleted)
             return len(deleted)
 
     # --- task runs and events -----------------------------------------------------------------------------------------
@@ -204,7 +194,7 @@ class MemoryStore:
     def tasks(self, run_id: RunId, *, current: bool = True, after: int = -1, limit: int | None = None) -> list[TaskRow]:
         """Task rows by number, without outputs."""
         with self._reading():
-            rows = self._runs.get(run_id)
+            rows = self._tables.runs.get(run_id)
             tasks = rows.tasks if rows is not None else {}
             found = sorted(no for no, row in tasks.items() if no > after and (row.current or not current))
             return [without_outputs(tasks[no]) for no in found[:limit]]
@@ -212,34 +202,34 @@ class MemoryStore:
     def task(self, run_id: RunId, no: TaskNo) -> TaskRow | None:
         """One task row, with outputs."""
         with self._reading():
-            rows = self._runs.get(run_id)
+            rows = self._tables.runs.get(run_id)
             found = rows.tasks.get(no) if rows is not None else None
             return copy_task(found) if found is not None else None
 
     def outputs(self, run_id: RunId, nos: Sequence[TaskNo]) -> dict[TaskNo, dict[str, Stored]]:
         """The stored results of these task runs."""
         with self._reading():
-            rows = self._runs.get(run_id)
+            rows = self._tables.runs.get(run_id)
             found = [(no, rows.tasks.get(no)) for no in nos] if rows is not None else []
             return {no: dict(row.outputs) for no, row in found if row is not None and row.outputs is not None}
 
     def attempts(self, run_id: RunId) -> list[AttemptRow]:
         """The attempts before the last ones, by task number and attempt."""
         with self._reading():
-            rows = self._runs.get(run_id)
+            rows = self._tables.runs.get(run_id)
             found = rows.attempts if rows is not None else {}
             return [copy.copy(found[place]) for place in sorted(found)]
 
     def events(self, run_id: RunId, after: int = 0, limit: int = 1000) -> list[EventRow]:
         """At most `limit` events after number `after`."""
         with self._reading():
-            rows = self._runs.get(run_id)
+            rows = self._tables.runs.get(run_id)
             return [copy.copy(row) for row in rows.events_after(after, limit)] if rows is not None else []
 
     def task_state(self, run_id: RunId, key: str, path: tuple[int | str, ...]) -> str | None:
         """The state of a task run's current generation."""
         with self._reading():
-            rows = self._runs.get(run_id)
+            rows = self._tables.runs.get(run_id)
             nos = rows.by_node.get((key, path), ()) if rows is not None else ()
             for no in reversed(nos):
                 if rows is not None and rows.tasks[no].current:
@@ -251,36 +241,41 @@ class MemoryStore:
     def save_limits(self, rows: Sequence[LimitRow]) -> None:
         """Insert or resize limits."""
         with self._writing(), self._reading():
-            self._limits.update((row.key, row.slots) for row in rows)
+            self._tables.limits.update((row.key, row.slots) for row in rows)
 
     def limits(self) -> list[LimitRow]:
         """All limits, by key."""
         with self._reading():
-            return [LimitRow(key=key, slots=slots) for key, slots in sorted(self._limits.items())]
+            return [LimitRow(key=key, slots=slots) for key, slots in sorted(self._tables.limits.items())]
 
     def slots(self, key: str | None = None) -> list[SlotRow]:
         """Who holds slots, of one limit or of all."""
         with self._reading():
-            return [
-                SlotRow(key=place[0], run_id=place[1], no=place[2], slots=slots)
-                for place, slots in sorted(self._slots.items())
-                if key is None or place[0] == key
-            ]
+            return self._sorted_slots(lambda place: key is None or place[0] == key)
+
+    def _sorted_slots(self, wanted: Callable[[tuple[str, RunId, int]], bool]) -> list[SlotRow]:
+        return [
+            SlotRow(key=place[0], run_id=place[1], no=place[2], slots=slots)
+            for place, slots in sorted(self._tables.slots.items())
+            if wanted(place)
+        ]
 
     def workflow(self, name: str) -> WorkflowRow | None:
         """What is remembered of a workflow."""
         with self._reading():
-            return copy.copy(self._workflows.get(name))
+            return copy.copy(self._tables.workflows.get(name))
 
     def assets(self, keys: Sequence[str] = ()) -> list[AssetRow]:
         """The latest materializations, of these assets or of all."""
         with self._reading():
-            return [copy.copy(row) for place, row in sorted(self._assets.items()) if not keys or place[0] in keys]
+            return [
+                copy.copy(row) for place, row in sorted(self._tables.assets.items()) if not keys or place[0] in keys
+            ]
 
     def asset(self, key: str, partition: str) -> AssetRow | None:
         """The latest materialization of one asset's partition."""
         with self._reading():
-            row = self._assets.get((key, partition))
+            row = self._tables.assets.get((key, partition))
             return copy.copy(row) if row is not None else None
 
     # --- owners and leases --------------------------------------------------------------------------------------------
@@ -288,47 +283,84 @@ class MemoryStore:
     def renew(self, owner: OwnerRow) -> bool:
         """Register a process, or prolong its lease; false for one that was swept. Waits for no transaction."""
         with self._reading():
-            if owner.owner in self._swept:
+            if owner.owner in self._tables.swept:
                 return False
-            self._owners[owner.owner] = copy.copy(owner)
+            self._tables.owners[owner.owner] = copy.copy(owner)
             return True
 
     def owners(self) -> list[OwnerRow]:
         """Who is registered."""
         with self._reading():
-            return [copy.copy(row) for _, row in sorted(self._owners.items())]
+            return [copy.copy(row) for _, row in sorted(self._tables.owners.items())]
 
     def release_owner(self, owner: str) -> None:
         """The process ends in order: drop its row."""
         with self._writing(), self._reading():
-            self._owners.pop(owner, None)
-            self._swept.discard(owner)
+            self._tables.owners.pop(owner, None)
+            self._tables.swept.discard(owner)
 
-    def take_over(self, run_id: RunId, owner: str, now: float) -> int:
-        """Lease a run; a run that is over is held by nobody, whoever ended it."""
+    def take_over(self, run_id: RunId, owner: str, now: float, *, epoch: int | None = None) -> int:
+        """Lease a run; a run that is over is held by nobody, whoever ended it. With `epoch` it is handed over."""
         with self._writing(), self._reading():
-            rows = self._runs.get(run_id)
+            rows = self._tables.runs.get(run_id)
             if rows is None:
                 raise StoreError(f"there is no run {run_id}")
             run = rows.run
-            holder = self._owners.get(run.owner) if run.owner not in (None, owner) else None
-            if holder is not None and run.state not in RUN_TERMINAL and holder.lease_until >= now:
+            if epoch is not None and epoch != run.epoch:
+                raise StaleToken(f"run {run_id} is leased under epoch {run.epoch}, not {epoch}")
+            holder = self._tables.owners.get(run.owner) if run.owner not in (None, owner) else None
+            if epoch is None and holder is not None and run.state not in RUN_TERMINAL and holder.lease_until >= now:
                 raise StoreError(f"run {run_id} belongs to {holder.owner}, which is alive")
             rows.run = msgspec.structs.replace(run, owner=owner, epoch=run.epoch + 1)
-            self._slots = {place: slots for place, slots in self._slots.items() if place[1] != run_id}
+            if epoch is None:
+                self._tables.free_slots({run_id})
             return rows.run.epoch
+
+    def free_slots(self, run_id: RunId, keep: Sequence[int] = ()) -> None:
+        """Give back what a run holds, but for these of its task numbers."""
+        with self._writing(), self._reading():
+            self._tables.free_slots({run_id}, keep)
+
+    def claim(self, owner: str, limit: int) -> list[RunId]:
+        """Lease service-owned runs that nobody owns, oldest first."""
+        with self._writing(), self._reading():
+            asked_for = {row.run_id for row in self._tables.inbox.values()}
+            free = sorted(
+                run_id
+                for run_id, rows in self._tables.runs.items()
+                if not rows.run.session and self._is_free(rows.run, asked_for=run_id in asked_for)
+            )[:limit]
+            for run_id in free:
+                rows = self._tables.runs[run_id]
+                rows.run = msgspec.structs.replace(rows.run, owner=owner, epoch=rows.run.epoch + 1)
+            return free
+
+    def _is_free(self, run: RunRow, *, asked_for: bool) -> bool:
+        if run.state in RUN_TERMINAL:
+            return asked_for and run.owner not in self._tables.owners
+        return run.owner is None
+
+    def let_go(self, run_ids: Sequence[RunId], owner: str, now: float, *, crashed: str = "") -> None:
+        """Give up runs of this owner; with `crashed` (the reason) they are marked so, unless they are over."""
+        with self._writing(), self._reading():
+            theirs = {run_id for run_id in run_ids if self._tables.owner_of(run_id) == owner}
+            if crashed:
+                self._tables.free_slots(theirs)
+            for run_id in theirs:
+                rows = self._tables.runs[run_id]
+                rows.lose_owner(crashed, now, crash=bool(crashed) and rows.run.state not in RUN_TERMINAL)
 
     def sweep(self, dead: Sequence[str], reason: str, now: float) -> list[RunId]:
         """Declare owners dead; returns their open runs, which are crashed now or, of a service, without an owner."""
         with self._writing(), self._reading():
-            theirs = {run_id for run_id, rows in self._runs.items() if rows.run.owner in dead}
-            self._slots = {place: slots for place, slots in self._slots.items() if place[1] not in theirs}
-            lost = sorted(run_id for run_id in theirs if self._runs[run_id].run.state not in RUN_TERMINAL)
+            theirs = {run_id for run_id, rows in self._tables.runs.items() if rows.run.owner in dead}
+            self._tables.free_slots({run_id for run_id in theirs if self._tables.runs[run_id].run.session})
+            lost = sorted(run_id for run_id in theirs if self._tables.runs[run_id].run.state not in RUN_TERMINAL)
             for run_id in lost:
-                self._runs[run_id].lose_owner(reason, now)
+                self._tables.runs[run_id].lose_owner(reason, now, crash=self._tables.runs[run_id].run.session)
             for owner in dead:
-                self._owners.pop(owner, None)
-                self._swept.add(owner)
+                self._tables.owners.pop(owner, None)
+                self._tables.swept.add(owner)
         return lost
 
     # --- inbox --------------------------------------------------------------------------------------------------------
@@ -336,98 +368,19 @@ class MemoryStore:
     def put_inbox(self, run_id: RunId, data: bytes) -> None:
         """Leave an encoded stimulus for whoever owns the run."""
         with self._writing(), self._reading():
-            self._inbox.append((run_id, bytes(data)))
-
-    def drain_inbox(self, run_ids: Sequence[RunId], limit: int = 1000) -> list[tuple[RunId, bytes]]:
-        """Take what is there for these runs, oldest first."""
-        wanted = set(run_ids)
-        with self._writing(), self._reading():
-            taken = [index for index, item in enumerate(self._inbox) if item[0] in wanted][:limit]
-            found = [self._inbox[index] for index in taken]
-            gone = set(taken)
-            self._inbox = [item for index, item in enumerate(self._inbox) if index not in gone]
-        return found
-
-
-class _Staged:
-    """A transaction (the port `Transaction`): what it would change, as calls that only set values and cannot fail."""
-
-    def __init__(self, store: MemoryStore):
-        self._store = store
-        self._created: dict[RunId, RunRows] = {}
-        self._slots: dict[tuple[str, RunId, int], int] | None = None
-        self._changes: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
-
-    def apply(self) -> None:
-        """Make all changes. The store's lock is held."""
-        for change, arguments in self._changes:
-            change(*arguments)
-        self._store._runs.update(self._created)
-        if self._slots is not None:
-            self._store._slots = self._slots
-
-    def create_run(self, row: RunRow) -> None:
-        """Insert a run, with its graph in case retention has just deleted that."""
-        if row.run_id in self._store._runs or row.run_id in self._created:
-            raise StoreError(f"there is a run {row.run_id} already")
-        self._created[row.run_id] = RunRows(copy_run(row))
-        graph = self._store._graphs_held.get(row.graph_hash)
-        if graph is not None:
-            self._changes.append((self._store._graphs.setdefault, (row.graph_hash, graph)))
-
-    def write(self, batch: RunBatch) -> None:
-        """Write what changed of one run, if it is still leased under that epoch."""
-        rows = self._created.get(batch.run_id) or self._store._runs.get(batch.run_id)
-        if rows is None:
-            raise StaleToken(f"run {batch.run_id} is not in the database any more")
-        if rows.run.epoch != batch.epoch:
-            raise StaleToken(
-                f"run {batch.run_id} was taken over: its lease has epoch {rows.run.epoch}, not {batch.epoch}"
+            self._tables.inbox_ids += 1
+            self._tables.inbox[self._tables.inbox_ids] = InboxRow(
+                id=self._tables.inbox_ids, run_id=run_id, data=bytes(data)
             )
-        if batch.run is not None:
-            self._changes.append((rows.put_run, (copy_run(batch.run),)))
-        self._changes += [(rows.put_task, (copy_task(row),)) for row in batch.tasks]
-        self._changes += [(rows.put_event, (copy.copy(row),)) for row in batch.events]
-        self._changes += [(rows.put_attempt, (copy.copy(row),)) for row in batch.attempts]
-        self._changes += [(rows.put_scope, (copy.copy(row),)) for row in batch.scopes]
-        self._changes += [(self._put_asset, (copy.copy(row),)) for row in batch.assets]
-        if batch.release:
-            slots = self._own_slots()
-            nos = set(batch.release)
-            for place in [place for place in slots if place[1] == batch.run_id and place[2] in nos]:
-                del slots[place]
 
-    def acquire(self, requests: Sequence[SlotRow]) -> bool:
-        """Take all of these slots, or none."""
-        slots = self._own_slots()
-        wanted: dict[tuple[str, RunId, int], int] = {}
-        for request in requests:
-            place = (request.key, request.run_id, request.no)
-            wanted[place] = wanted.get(place, 0) + request.slots
-        after = {**slots, **wanted}
-        for key in {place[0] for place in wanted}:
-            size = self._store._limits.get(key)
-            used, more = _sum(slots, key), _sum(after, key)
-            if size is not None and more > used and more > size:
-                return False
-        self._slots = after
-        return True
+    def read_inbox(self, owner: str, limit: int = 10_000) -> list[InboxRow]:
+        """What lies there for the runs of an owner, oldest first."""
+        with self._reading():
+            found = (row for row in self._tables.inbox.values() if self._tables.owner_of(row.run_id) == owner)
+            return list(itertools.islice(found, limit))
 
-    def save_workflow(self, row: WorkflowRow) -> None:
-        """Insert or replace what is remembered of a workflow."""
-        self._changes.append((self._store._workflows.__setitem__, (row.name, copy.copy(row))))
-
-    def _own_slots(self) -> dict[tuple[str, RunId, int], int]:
-        if self._slots is None:
-            self._slots = dict(self._store._slots)
-        return self._slots
-
-    def _put_asset(self, row: AssetRow) -> None:
-        place = (row.key, row.partition)
-        known = self._store._assets.get(place)
-        if known is None or row.at >= known.at:
-            self._store._assets[place] = row
-
-
-def _sum(slots: dict[tuple[str, RunId, int], int], key: str) -> int:
-    return sum(count for place, count in slots.items() if place[0] == key)
+    def forget_inbox(self, ids: Sequence[int]) -> None:
+        """Delete what nobody can decide."""
+        with self._writing(), self._reading():
+            for number in ids:
+                self._tables.inbox.pop(number, None)

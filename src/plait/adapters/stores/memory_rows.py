@@ -1,12 +1,25 @@
-"""The rows of one run, as the store in memory keeps them."""
+"""The rows of runs, and all the other tables, as the store in memory keeps them."""
 
 import copy
 from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Container
 
 import msgspec
 
-from plait.model.ids import MapPath, TaskNo
-from plait.model.rows import AttemptRow, EventRow, RunRow, ScopeRow, TaskRow
+from plait.adapters.stores.memory_definitions import DefinitionRows
+from plait.model.ids import MapPath, RunId, TaskNo
+from plait.model.rows import (
+    AssetRow,
+    AttemptRow,
+    EventRow,
+    InboxRow,
+    OwnerRow,
+    RunRow,
+    ScopeRow,
+    TaskRow,
+    WorkflowRow,
+)
 from plait.model.states import LIVE, RunState, TaskState
 
 _KEPT = ("control", "error", "log", "spec", "outputs")
@@ -78,9 +91,9 @@ class RunRows:
         first = bisect_right(self.events, after, key=lambda row: row.seq)
         return self.events[first : first + limit]
 
-    def lose_owner(self, reason: str, now: float) -> None:
-        """The owner is dead: a session's run is crashed, another waits for a new owner."""
-        if not self.run.session:
+    def lose_owner(self, reason: str, now: float, *, crash: bool) -> None:
+        """The owner is gone: the run is crashed (for that reason), or waits for a new owner."""
+        if not crash:
             self.run = msgspec.structs.replace(self.run, owner=None, epoch=self.run.epoch + 1)
             return
         self.run = msgspec.structs.replace(
@@ -94,3 +107,62 @@ class RunRows:
         for row in self.tasks.values():
             if row.state in LIVE:
                 row.state, row.reason, row.finished_at = TaskState.CRASHED.value, reason, now
+
+
+Place = tuple[str, RunId, int]
+"""Who holds slots of what: a limit's key, a run and a task number."""
+
+
+class Tables:
+    """Everything that the store in memory keeps. Whoever calls holds the store's lock."""
+
+    def __init__(self) -> None:
+        self.runs: dict[RunId, RunRows] = {}
+        self.occurrences: set[str] = set()
+        """Those of the runs that are there."""
+        self.graphs: dict[str, bytes] = {}
+        self.graphs_held: OrderedDict[str, bytes] = OrderedDict()
+        """What was saved lately, for who comes to need it when retention has just deleted it."""
+        self.limits: dict[str, int] = {}
+        self.slots: dict[Place, int] = {}
+        self.workflows: dict[str, WorkflowRow] = {}
+        self.assets: dict[tuple[str, str], AssetRow] = {}
+        self.owners: dict[str, OwnerRow] = {}
+        self.swept: set[str] = set()
+        self.inbox: dict[int, InboxRow] = {}
+        self.inbox_ids = 0
+        self.definitions = DefinitionRows()
+
+    def add_run(self, rows: RunRows) -> None:
+        """A new run."""
+        self.runs[rows.run.run_id] = rows
+        if rows.run.occurrence is not None:
+            self.occurrences.add(rows.run.occurrence)
+
+    def drop_runs(self, run_ids: set[RunId]) -> None:
+        """These runs vanish, with what belongs to them; so do stimuli for runs that are not there, and graphs that
+        nobody else needs."""
+        gone = [self.runs.pop(run_id).run for run_id in run_ids]
+        self.occurrences.difference_update(run.occurrence for run in gone if run.occurrence is not None)
+        self.free_slots(run_ids)
+        self.inbox = {number: row for number, row in self.inbox.items() if row.run_id in self.runs}
+        used = {rows.run.graph_hash for rows in self.runs.values()} | self.definitions.graphs()
+        for graph_hash in {run.graph_hash for run in gone} - used:
+            self.graphs.pop(graph_hash, None)
+
+    def free_slots(self, run_ids: Container[RunId], keep: Container[int] = ()) -> None:
+        """Give back what these runs hold, but for these task numbers."""
+        self.slots = {
+            place: slots for place, slots in self.slots.items() if place[1] not in run_ids or place[2] in keep
+        }
+
+    def keep_graph(self, graph_hash: str) -> None:
+        """Put a graph back that was saved lately, if retention has taken it."""
+        data = self.graphs_held.get(graph_hash)
+        if data is not None:
+            self.graphs.setdefault(graph_hash, data)
+
+    def owner_of(self, run_id: RunId) -> str | None:
+        """Who owns a run."""
+        rows = self.runs.get(run_id)
+        return rows.run.owner if rows is not None else None

@@ -5,12 +5,15 @@ parameter (`json_each`), so that a statement's text is constant and stays prepar
 """
 
 from plait.adapters.stores.encoding import (
+    DEPLOYMENT_COLUMNS,
+    FILE_COLUMNS,
     FINAL_RUN_STATES,
     KEPT_COLUMNS,
     LIVE_TASK_STATES,
     OPEN_RUN_STATES,
     RUN_COLUMNS,
     TASK_COLUMNS,
+    TRIGGER_COLUMNS,
 )
 
 
@@ -35,6 +38,9 @@ _RUN_NUMBER = "(SELECT id FROM runs WHERE run_id = ?)"
 
 INSERT_RUN = f"INSERT INTO runs ({', '.join(RUN_COLUMNS)}) VALUES ({_marks(len(RUN_COLUMNS))})"
 """A new run."""
+
+HAS_OCCURRENCE = "SELECT 1 FROM runs WHERE occurrence = ?"
+"""Whether an occurrence of a trigger has its run."""
 
 FENCE = "SELECT id, epoch FROM runs WHERE run_id = ?"
 """The run's own number, and the epoch under which it may be written."""
@@ -96,9 +102,10 @@ GET_GRAPH = "SELECT data FROM graphs WHERE hash = ?"
 
 DELETE_UNUSED_GRAPHS = (
     "DELETE FROM graphs WHERE hash IN (SELECT value FROM json_each(?)) "
-    "AND NOT EXISTS (SELECT 1 FROM runs WHERE graph_hash = graphs.hash)"
+    "AND NOT EXISTS (SELECT 1 FROM runs WHERE graph_hash = graphs.hash) "
+    "AND NOT EXISTS (SELECT 1 FROM deployments WHERE graph_hash = graphs.hash)"
 )
-"""Graphs of deleted runs that no run has any more."""
+"""Graphs of deleted runs that no run and no deployment has any more."""
 
 # --- runs: read ------------------------------------------------------------------------------------------------------
 
@@ -189,6 +196,9 @@ LIMITS = "SELECT key, slots FROM limits ORDER BY key"
 SLOTS = "SELECT key, run_id, no, slots FROM slots ORDER BY key, run_id, no"
 """Who holds what."""
 
+SLOTS_OF_RUN = "SELECT key, run_id, no, slots FROM slots WHERE run_id = ? ORDER BY key, no"
+"""What a run holds."""
+
 SLOTS_OF_LIMIT = "SELECT key, run_id, no, slots FROM slots WHERE key = ? ORDER BY run_id, no"
 """Who holds slots of one limit."""
 
@@ -209,13 +219,16 @@ ASSET = "SELECT key, partition, run_id, no, at, data_version, metadata FROM asse
 
 # --- owners ----------------------------------------------------------------------------------------------------------
 
-RENEW = "UPDATE owners SET host = ?, pid = ?, started = ?, lease_until = ? WHERE owner = ? AND swept_at IS NULL"
+RENEW = (
+    "UPDATE owners SET host = ?, pid = ?, started = ?, lease_until = ?, address = ? "
+    "WHERE owner = ? AND swept_at IS NULL"
+)
 """Prolong a lease."""
 
-REGISTER = "INSERT OR IGNORE INTO owners (owner, host, pid, started, lease_until) VALUES (?, ?, ?, ?, ?)"
+REGISTER = "INSERT OR IGNORE INTO owners (host, pid, started, lease_until, address, owner) VALUES (?, ?, ?, ?, ?, ?)"
 """A new owner; nothing happens to one that was swept."""
 
-OWNERS = "SELECT owner, host, pid, started, lease_until FROM owners WHERE swept_at IS NULL ORDER BY owner"
+OWNERS = "SELECT owner, host, pid, started, lease_until, address FROM owners WHERE swept_at IS NULL ORDER BY owner"
 """Who is there."""
 
 RELEASE_OWNER = "DELETE FROM owners WHERE owner = ?"
@@ -229,6 +242,21 @@ HOLDER = "SELECT id, owner, epoch, state FROM runs WHERE run_id = ?"
 
 TAKE_OVER = "UPDATE runs SET owner = ?, epoch = ? WHERE id = ?"
 """Give a run to another owner under a new epoch."""
+
+CLAIMABLE = (
+    f"SELECT run_id FROM runs WHERE owner IS NULL AND session = 0 AND {OPEN} "
+    f"UNION SELECT run_id FROM inbox JOIN runs USING (run_id) WHERE session = 0 AND {FINAL} "
+    "AND NOT EXISTS (SELECT 1 FROM owners WHERE owners.owner = runs.owner AND swept_at IS NULL) "
+    "ORDER BY run_id LIMIT ?"
+)
+"""Service-owned runs that nobody owns and that have something to do, oldest first. One that is over keeps the name of
+the owner that ended it, which may be long gone."""
+
+CLAIM = "UPDATE runs SET owner = ?, epoch = epoch + 1 WHERE run_id IN (SELECT value FROM json_each(?))"
+"""Give them to an owner."""
+
+HELD_BY = f"SELECT id, run_id, {OPEN} FROM runs WHERE run_id IN (SELECT value FROM json_each(?)) AND owner = ?"
+"""Those of some runs that an owner has, and whether they go on."""
 
 FREE_SLOTS_OF_RUN = "DELETE FROM slots WHERE run_id = ?"
 """Everything that a run holds."""
@@ -249,9 +277,12 @@ OPEN_RUNS_OF = (
 
 FREE_SLOTS_OF = (
     "DELETE FROM slots WHERE run_id IN (SELECT DISTINCT slots.run_id FROM slots JOIN runs USING (run_id) "
-    "WHERE runs.owner IN (SELECT value FROM json_each(?)))"
+    "WHERE runs.owner IN (SELECT value FROM json_each(?)) AND runs.session)"
 )
-"""Everything that the runs of some owners hold."""
+"""Everything that the session-owned runs of some owners hold."""
+
+FREE_OTHER_SLOTS = "DELETE FROM slots WHERE run_id = ? AND no NOT IN (SELECT value FROM json_each(?))"
+"""What a run holds, but for some of its task numbers."""
 
 CRASH_RUN = (
     "UPDATE runs SET state = 'crashed', reason = ?, finished_at = ?, owner = NULL, epoch = epoch + 1 WHERE id = ?"
@@ -272,11 +303,69 @@ CRASH_TASK = "UPDATE tasks SET state = 'crashed', finished_at = ?, more = ? WHER
 PUT_INBOX = "INSERT INTO inbox (run_id, data) VALUES (?, ?)"
 """Leave a stimulus."""
 
-PEEK_INBOX = "SELECT id, run_id, data FROM inbox WHERE run_id IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ?"
-"""What is there, oldest first."""
+READ_INBOX = (
+    "SELECT inbox.id, run_id, data FROM inbox JOIN runs USING (run_id) WHERE owner = ? ORDER BY inbox.id LIMIT ?"
+)
+"""What is there for the runs of an owner, oldest first."""
 
-TAKE_INBOX = "DELETE FROM inbox WHERE id IN (SELECT value FROM json_each(?))"
-"""Take it."""
+FORGET_INBOX = "DELETE FROM inbox WHERE id IN (SELECT value FROM json_each(?))"
+"""Nobody can decide it."""
+
+DECIDED = "DELETE FROM inbox WHERE id = ?"
+"""It was decided."""
+
+# --- definitions -----------------------------------------------------------------------------------------------------
+
+UPSERT_FILE = f"INSERT OR REPLACE INTO files ({', '.join(FILE_COLUMNS)}) VALUES ({_marks(len(FILE_COLUMNS))})"
+"""A file of definitions, as it was loaded."""
+
+FORGET_FILE = "DELETE FROM files WHERE path = ?"
+"""A file that is gone."""
+
+FILES = f"SELECT {', '.join(FILE_COLUMNS)} FROM files WHERE location = ? ORDER BY path"
+"""The files of a location."""
+
+_DEPLOYMENT = ", ".join(DEPLOYMENT_COLUMNS)
+
+UPSERT_DEPLOYMENT = f"INSERT OR REPLACE INTO deployments ({_DEPLOYMENT}) VALUES ({_marks(len(DEPLOYMENT_COLUMNS))})"
+"""A workflow as it is run from now on."""
+
+DEPLOYMENTS = f"SELECT {_DEPLOYMENT} FROM deployments ORDER BY workflow"
+"""All of them."""
+
+DEPLOYMENT = f"SELECT {_DEPLOYMENT} FROM deployments WHERE workflow = ?"
+"""One of them."""
+
+UNDEPLOY = ("DELETE FROM deployments WHERE workflow = ?", "DELETE FROM triggers WHERE workflow = ?")
+"""A workflow that is not defined any more."""
+
+_TRIGGER = ", ".join(TRIGGER_COLUMNS)
+
+UPSERT_TRIGGER = (
+    f"INSERT INTO triggers ({_TRIGGER}) VALUES ({_marks(len(TRIGGER_COLUMNS))}) ON CONFLICT (workflow, no) DO UPDATE "
+    "SET kind = excluded.kind, spec = excluded.spec, catchup = excluded.catchup, "
+    "cursor = excluded.cursor, next_at = excluded.next_at "
+    "WHERE kind != excluded.kind OR spec != excluded.spec OR catchup != excluded.catchup"
+)
+"""A trigger; one that is as it was keeps where it is."""
+
+DROP_TRIGGERS = "DELETE FROM triggers WHERE workflow = ? AND no >= ?"
+"""Triggers that a workflow has no more."""
+
+TRIGGERS = f"SELECT {_TRIGGER} FROM triggers ORDER BY workflow, no"
+"""All triggers."""
+
+TRIGGERS_OF = f"SELECT {_TRIGGER} FROM triggers WHERE workflow = ? ORDER BY no"
+"""A workflow's triggers."""
+
+DUE_TRIGGERS = f"SELECT {_TRIGGER} FROM triggers WHERE next_at <= ? ORDER BY next_at, workflow, no LIMIT ?"
+"""Triggers whose time has come."""
+
+NEXT_TRIGGER = "SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL"
+"""When the next one is due."""
+
+ADVANCE_TRIGGER = "UPDATE triggers SET cursor = ?, next_at = ? WHERE workflow = ? AND no = ?"
+"""A trigger has fired."""
 
 # --- retention -------------------------------------------------------------------------------------------------------
 

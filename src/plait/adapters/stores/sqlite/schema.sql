@@ -1,4 +1,4 @@
--- The full schema of revision 0001, for fresh files. A change here goes with a new migration in migrations/versions;
+-- The full schema of revision 0002, for fresh files. A change here goes with a new migration in migrations/versions;
 -- a test compares the two.
 
 CREATE TABLE alembic_version (
@@ -30,7 +30,8 @@ CREATE TABLE runs (
     target TEXT NOT NULL,
     tags TEXT NOT NULL,
     extra BLOB,
-    logical_at REAL
+    logical_at REAL,
+    occurrence TEXT
 );
 
 CREATE INDEX runs_of_workflow ON runs (workflow, run_id);
@@ -40,6 +41,12 @@ CREATE INDEX runs_dated ON runs (workflow, logical_at, run_id) WHERE logical_at 
 CREATE INDEX runs_below ON runs (parent, run_id) WHERE parent IS NOT NULL;
 
 CREATE INDEX runs_open ON runs (run_id, owner) WHERE state IN ('cancelling', 'paused', 'queued', 'running');
+
+CREATE INDEX runs_unowned ON runs (run_id)
+WHERE owner IS NULL AND session = 0 AND state IN ('cancelling', 'paused', 'queued', 'running');
+
+-- No two runs of one occurrence of a trigger.
+CREATE UNIQUE INDEX runs_once ON runs (occurrence) WHERE occurrence IS NOT NULL;
 
 CREATE INDEX runs_finished ON runs (finished_at) WHERE finished_at IS NOT NULL;
 
@@ -148,13 +155,54 @@ CREATE TABLE owners (
     pid INTEGER NOT NULL,
     started REAL NOT NULL,
     lease_until REAL NOT NULL,
-    swept_at REAL
+    swept_at REAL,
+    address TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 
+-- An id is never used twice: who is late to delete an entry must not hit another one.
 CREATE TABLE inbox (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id TEXT NOT NULL,
     data BLOB NOT NULL
 );
 
 CREATE INDEX inbox_of_run ON inbox (run_id);
+
+-- Files of definitions as they were last loaded.
+CREATE TABLE files (
+    path TEXT PRIMARY KEY,
+    location TEXT NOT NULL,
+    stamp TEXT NOT NULL,
+    loaded_at REAL NOT NULL,
+    error TEXT NOT NULL,
+    traceback TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX files_of_location ON files (location);
+
+-- Workflows as services run them.
+CREATE TABLE deployments (
+    workflow TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    target TEXT NOT NULL,
+    graph_hash TEXT NOT NULL,
+    lengths TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    updated_at REAL NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX deployments_of_graph ON deployments (graph_hash);
+
+-- When which workflow gets its next run by itself.
+CREATE TABLE triggers (
+    workflow TEXT NOT NULL,
+    no INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    catchup INTEGER NOT NULL,
+    cursor REAL,
+    next_at REAL,
+    PRIMARY KEY (workflow, no)
+) WITHOUT ROWID;
+
+CREATE INDEX triggers_due ON triggers (next_at) WHERE next_at IS NOT NULL;

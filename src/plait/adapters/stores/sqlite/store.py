@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from plait.adapters.stores import encoding
-from plait.adapters.stores.sqlite import queries, retention
+from plait.adapters.stores.sqlite import leases, queries, retention
 from plait.adapters.stores.sqlite.connections import (
     WAL_MOST,
     Readers,
@@ -29,6 +29,7 @@ from plait.adapters.stores.sqlite.connections import (
     roll_back,
     shorten_log,
 )
+from plait.adapters.stores.sqlite.definitions import SqliteDefinitions
 from plait.adapters.stores.sqlite.failures import told
 from plait.adapters.stores.sqlite.places import prepare_place
 from plait.adapters.stores.sqlite.revisions import prepare
@@ -41,6 +42,7 @@ from plait.model.rows import (
     AssetRow,
     AttemptRow,
     EventRow,
+    InboxRow,
     LimitRow,
     OwnerRow,
     RunRow,
@@ -48,14 +50,11 @@ from plait.model.rows import (
     TaskRow,
     WorkflowRow,
 )
-from plait.model.states import RUN_TERMINAL
 from plait.ports import RunSnapshot, Transaction
 
 GRAPHS_HELD = 8
 LOOK_AT_LOG = 32
 """Commits between two looks at the length of the write-ahead log."""
-REMEMBER_SWEPT = 7 * 86400.0
-"""Seconds for which a swept owner is remembered, so that it learns of it."""
 SYNCHRONOUS = ("FULL", "NORMAL", "EXTRA")
 
 _json = msgspec.json.encode
@@ -94,6 +93,7 @@ class SqliteStore:
         self._commits = 0
         self._log_most = WAL_MOST
         self._readers = Readers(path)
+        self.definitions = SqliteDefinitions(self._all)
         self._graphs: OrderedDict[str, bytes] = OrderedDict()
         self._graphs_turn = threading.Lock()
         self._beat_turn = threading.Lock()
@@ -218,6 +218,7 @@ class SqliteStore:
                 tasks=[encoding.task_of(row) for row in connection.execute(queries.ALL_TASKS, run)],
                 scopes=[encoding.scope_of(row) for row in connection.execute(queries.ALL_SCOPES, run)],
                 last_seq=connection.execute(queries.LAST_EVENT, run).fetchone()[0] or 0,
+                slots=[encoding.slot_of(row) for row in connection.execute(queries.SLOTS_OF_RUN, (run_id,))],
             )
 
     def get_run(self, run_id: RunId) -> RunRow | None:
@@ -358,22 +359,15 @@ class SqliteStore:
             try:
                 if self._beat is None:  # a heartbeat need not outlive a power failure: its process does not either
                     self._beat = connect(self.path, synchronous="NORMAL")
-                return self._renew(self._beat, owner)
+                begin(self._beat)
+                try:
+                    known = leases.renew(self._beat, owner)
+                    self._beat.execute("COMMIT")
+                finally:
+                    roll_back(self._beat)
             except sqlite3.Error as error:
                 raise told(error, self.path) from error
-
-    @staticmethod
-    def _renew(connection: sqlite3.Connection, owner: OwnerRow) -> bool:
-        begin(connection)
-        try:
-            values = (owner.host, owner.pid, owner.started, owner.lease_until)
-            known = connection.execute(queries.RENEW, (*values, owner.owner)).rowcount
-            if not known:
-                known = connection.execute(queries.REGISTER, (owner.owner, *values)).rowcount
-            connection.execute("COMMIT")
-        finally:
-            roll_back(connection)
-        return bool(known)
+        return known
 
     def owners(self) -> list[OwnerRow]:
         """Who is registered."""
@@ -384,43 +378,34 @@ class SqliteStore:
         with self._writing() as connection:
             connection.execute(queries.RELEASE_OWNER, (owner,))
 
-    def take_over(self, run_id: RunId, owner: str, now: float) -> int:
-        """Lease a run; a run that is over is held by nobody, whoever ended it."""
+    def take_over(self, run_id: RunId, owner: str, now: float, *, epoch: int | None = None) -> int:
+        """Lease a run; a run that is over is held by nobody, whoever ended it. With `epoch` it is handed over."""
         with self._writing() as connection:
-            found = connection.execute(queries.HOLDER, (run_id,)).fetchone()
-            if found is None:
-                raise StoreError(f"there is no run {run_id}")
-            run, holder, epoch, state = found
-            if holder not in (None, owner) and state not in RUN_TERMINAL:
-                lease = connection.execute(queries.LEASE_OF, (holder,)).fetchone()
-                if lease is not None and lease[0] >= now:
-                    raise StoreError(f"run {run_id} belongs to {holder}, which is alive")
-            connection.execute(queries.TAKE_OVER, (owner, epoch + 1, run))
-            connection.execute(queries.FREE_SLOTS_OF_RUN, (run_id,))
-            return epoch + 1
+            return leases.take_over(connection, run_id, owner, now, epoch)
+
+    def free_slots(self, run_id: RunId, keep: Sequence[int] = ()) -> None:
+        """Give back what a run holds, but for these of its task numbers."""
+        with self._writing() as connection:
+            connection.execute(queries.FREE_OTHER_SLOTS, (run_id, _list(keep)))
+
+    def claim(self, owner: str, limit: int) -> list[RunId]:
+        """Lease service-owned runs that nobody owns. Nobody waits for a turn to write when there is none."""
+        if self._one(queries.CLAIMABLE, 1) is None:
+            return []
+        with self._writing() as connection:
+            return leases.claim(connection, owner, limit)
+
+    def let_go(self, run_ids: Sequence[RunId], owner: str, now: float, *, crashed: str = "") -> None:
+        """Give up runs of this owner; with `crashed` (the reason) they are marked so, unless they are over."""
+        with self._writing() as connection:
+            leases.let_go(connection, run_ids, owner, now, crashed)
 
     def sweep(self, dead: Sequence[str], reason: str, now: float) -> list[RunId]:
         """Declare owners dead; returns their open runs, which are crashed now or, of a service, without an owner."""
         if not dead:
             return []
-        reason = encoding.printable(reason)
-        lost: list[RunId] = []
         with self._writing() as connection:
-            connection.execute(queries.FREE_SLOTS_OF, (_list(dead),))
-            for run, run_id, session in connection.execute(queries.OPEN_RUNS_OF, (_list(dead),)).fetchall():
-                lost.append(RunId(run_id))
-                if not session:
-                    connection.execute(queries.ORPHAN_RUN, (run,))
-                    continue
-                connection.execute(queries.CRASH_RUN, (reason, now, run))
-                live = connection.execute(queries.LIVE_TASKS, (run,)).fetchall()
-                connection.executemany(
-                    queries.CRASH_TASK, [(now, encoding.with_reason(more, reason), run, no) for no, more in live]
-                )
-            for owner in dead:
-                connection.execute(queries.MARK_SWEPT, {"owner": owner, "now": now})
-            connection.execute(queries.FORGET_SWEPT, (now - REMEMBER_SWEPT,))
-        return lost
+            return leases.sweep(connection, dead, reason, now)
 
     # --- inbox --------------------------------------------------------------------------------------------------------
 
@@ -429,12 +414,13 @@ class SqliteStore:
         with self._writing() as connection:
             connection.execute(queries.PUT_INBOX, (run_id, data))
 
-    def drain_inbox(self, run_ids: Sequence[RunId], limit: int = 1000) -> list[tuple[RunId, bytes]]:
-        """Take what is there for these runs. Nobody waits for a turn to write when there is nothing."""
-        wanted = _list(run_ids)
-        if not run_ids or self._one(queries.PEEK_INBOX, wanted, 1) is None:
-            return []
+    def read_inbox(self, owner: str, limit: int = 10_000) -> list[InboxRow]:
+        """What lies there for the runs of an owner, oldest first."""
+        return [encoding.inbox_of(columns) for columns in self._all(queries.READ_INBOX, owner, limit)]
+
+    def forget_inbox(self, ids: Sequence[int]) -> None:
+        """Delete what nobody can decide."""
+        if not ids:
+            return
         with self._writing() as connection:
-            found = connection.execute(queries.PEEK_INBOX, (wanted, limit)).fetchall()
-            connection.execute(queries.TAKE_INBOX, (_list([columns[0] for columns in found]),))
-        return [(RunId(run_id), data) for _, run_id, data in found]
+            connection.execute(queries.FORGET_INBOX, (_list(ids),))

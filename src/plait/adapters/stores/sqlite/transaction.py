@@ -7,7 +7,7 @@ from plait.adapters.stores import encoding
 from plait.adapters.stores.encoding import Columns
 from plait.adapters.stores.sqlite import queries
 from plait.model.errors import StaleToken, StoreError
-from plait.model.rows import RunRow, SlotRow, WorkflowRow
+from plait.model.rows import DeploymentRow, FileRow, RunRow, SlotRow, TriggerRow, WorkflowRow
 from plait.ports import RunBatch
 
 
@@ -19,20 +19,29 @@ class SqliteTransaction:
         self._graph_of = graph_of
         self._used: dict[str, int] = {}
 
-    def create_run(self, row: RunRow) -> None:
+    def create_run(self, row: RunRow) -> bool:
         """Insert a run, with its graph in case retention has just deleted that."""
         try:
-            self._insert_run(row)
-        except UnicodeEncodeError:
-            self._insert_run(encoding.printable(row))
+            try:
+                made = self._insert_run(row)
+            except UnicodeEncodeError:
+                made = self._insert_run(encoding.printable(row))
         except sqlite3.IntegrityError as error:
             raise StoreError(f"there is a run {row.run_id} already") from error
-        graph = self._graph_of(row.graph_hash)
-        if graph is not None:
-            self._connection.execute(queries.INSERT_GRAPH, (row.graph_hash, graph))
+        if made:
+            self._keep_graph(row.graph_hash)
+        return made
 
-    def _insert_run(self, row: RunRow) -> None:
+    def _insert_run(self, row: RunRow) -> bool:
+        if row.occurrence is not None and self._one(queries.HAS_OCCURRENCE, (row.occurrence,)):
+            return False
         self._connection.execute(queries.INSERT_RUN, encoding.run_values(row))
+        return True
+
+    def _keep_graph(self, graph_hash: str) -> None:
+        graph = self._graph_of(graph_hash)
+        if graph is not None:
+            self._connection.execute(queries.INSERT_GRAPH, (graph_hash, graph))
 
     def write(self, batch: RunBatch) -> None:
         """Write what changed of one run, if it is still leased under that epoch."""
@@ -64,6 +73,8 @@ class SqliteTransaction:
         if batch.release:
             self._used.clear()
             many(queries.RELEASE_SLOTS, [(batch.run_id, no) for no in batch.release])
+        if batch.inbox:
+            many(queries.DECIDED, [(number,) for number in batch.inbox])
         if batch.events:
             many(queries.INSERT_EVENTS, encoding.event_chunks(run, batch.events))
 
@@ -91,6 +102,38 @@ class SqliteTransaction:
     def save_workflow(self, row: WorkflowRow) -> None:
         """Insert or replace what is remembered of a workflow."""
         self._connection.execute(queries.UPSERT_WORKFLOW, encoding.workflow_values(row))
+
+    # --- definitions --------------------------------------------------------------------------------------------------
+
+    def save_files(self, rows: Sequence[FileRow], *, gone: Sequence[str] = ()) -> None:
+        """Insert or replace files; drop those that are gone."""
+        values = [encoding.file_values(encoding.printable(row)) for row in rows]
+        self._connection.executemany(queries.UPSERT_FILE, values)
+        self._connection.executemany(queries.FORGET_FILE, [(encoding.printable(path),) for path in gone])
+
+    def deploy(self, row: DeploymentRow, triggers: Sequence[TriggerRow]) -> None:
+        """Insert or replace a deployment, with its graph; triggers that are as they were keep where they are."""
+        row, triggers = encoding.printable(row), encoding.printable(list(triggers))
+        self._connection.execute(queries.UPSERT_DEPLOYMENT, encoding.deployment_values(row))
+        self._connection.executemany(queries.UPSERT_TRIGGER, [encoding.trigger_values(each) for each in triggers])
+        self._connection.execute(queries.DROP_TRIGGERS, (row.workflow, len(triggers)))
+        self._keep_graph(row.graph_hash)
+
+    def undeploy(self, workflows: Sequence[str]) -> None:
+        """These workflows are not defined any more."""
+        names = [(encoding.printable(name),) for name in workflows]
+        for statement in queries.UNDEPLOY:
+            self._connection.executemany(statement, names)
+
+    def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
+        """Triggers whose time has come. Nobody else writes while this transaction is open."""
+        return [
+            encoding.trigger_of(columns) for columns in self._connection.execute(queries.DUE_TRIGGERS, (now, limit))
+        ]
+
+    def advance_trigger(self, row: TriggerRow) -> None:
+        """A trigger has fired."""
+        self._connection.execute(queries.ADVANCE_TRIGGER, (row.cursor, row.next_at, row.workflow, row.no))
 
     def _in_use(self, key: str) -> int:
         used = self._used.get(key)

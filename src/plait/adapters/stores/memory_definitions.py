@@ -1,0 +1,120 @@
+"""What of definitions is kept in memory (the port `DefinitionStore`)."""
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import msgspec
+
+from plait.adapters.stores import encoding
+from plait.model.rows import DeploymentRow, FileRow, TriggerRow
+
+
+class DefinitionRows:
+    """Files, deployments and triggers. A transaction changes a copy of them. Rows are never changed in place; they
+    come in through the encoding, so that they are as plain as those of a database."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, FileRow] = {}
+        self.deployments: dict[str, DeploymentRow] = {}
+        self.triggers: dict[tuple[str, int], TriggerRow] = {}
+
+    def copied(self) -> "DefinitionRows":
+        """The same rows, in tables of its own."""
+        made = DefinitionRows()
+        made.files = dict(self.files)
+        made.deployments = dict(self.deployments)
+        made.triggers = dict(self.triggers)
+        return made
+
+    def graphs(self) -> set[str]:
+        """The graphs that deployments need."""
+        return {row.graph_hash for row in self.deployments.values()}
+
+    def put_files(self, rows: Sequence[FileRow], gone: Sequence[str]) -> None:
+        """Insert or replace files; drop those that are gone."""
+        self.files.update((row.path, copy.copy(row)) for row in rows)
+        for path in gone:
+            self.files.pop(path, None)
+
+    def deploy(self, row: DeploymentRow, triggers: Sequence[TriggerRow]) -> None:
+        """Insert or replace a deployment; triggers that are as they were keep where they are."""
+        self.deployments[row.workflow] = copy_deployment(row)
+        self._drop_triggers(lambda place: place[0] == row.workflow and place[1] >= len(triggers))
+        for given in triggers:
+            trigger = copy_trigger(given)
+            known = self.triggers.get((trigger.workflow, trigger.no))
+            if known is None or _what(known) != _what(trigger):
+                self.triggers[trigger.workflow, trigger.no] = trigger
+
+    def undeploy(self, workflows: Sequence[str]) -> None:
+        """These workflows are not defined any more."""
+        for name in workflows:
+            self.deployments.pop(name, None)
+        self._drop_triggers(lambda place: place[0] in workflows)
+
+    def _drop_triggers(self, unwanted: Callable[[tuple[str, int]], bool]) -> None:
+        self.triggers = {place: row for place, row in self.triggers.items() if not unwanted(place)}
+
+    def due(self, now: float, limit: int) -> list[TriggerRow]:
+        """Triggers whose time has come, longest due first."""
+        due = [(row.next_at, place) for place, row in self.triggers.items() if row.next_at is not None]
+        return [copy_trigger(self.triggers[place]) for at, place in sorted(due)[:limit] if at <= now]
+
+    def advance(self, row: TriggerRow) -> None:
+        """A trigger has fired."""
+        known = self.triggers.get((row.workflow, row.no))
+        if known is not None:
+            moved = msgspec.structs.replace(known, cursor=row.cursor, next_at=row.next_at)
+            self.triggers[row.workflow, row.no] = moved
+
+
+class MemoryDefinitions:
+    """Reads definitions. `rows` gives what is committed; `reading` is held meanwhile."""
+
+    def __init__(self, rows: Callable[[], DefinitionRows], reading: Callable[[], AbstractContextManager[None]]):
+        self._rows = rows
+        self._reading = reading
+
+    def files(self, location: str) -> list[FileRow]:
+        """The files of a location, by path."""
+        with self._reading():
+            rows = sorted(self._rows().files.items(), key=lambda item: item[0])
+            return [copy.copy(row) for _, row in rows if row.location == location]
+
+    def deployments(self) -> list[DeploymentRow]:
+        """All deployed workflows, by name."""
+        with self._reading():
+            return [copy_deployment(row) for _, row in sorted(self._rows().deployments.items())]
+
+    def deployment(self, workflow: str) -> DeploymentRow | None:
+        """One deployed workflow."""
+        with self._reading():
+            row = self._rows().deployments.get(workflow)
+            return copy_deployment(row) if row is not None else None
+
+    def triggers(self, workflow: str | None = None) -> list[TriggerRow]:
+        """All triggers, or a workflow's."""
+        with self._reading():
+            rows = sorted(self._rows().triggers.items(), key=lambda item: item[0])
+            return [copy_trigger(row) for place, row in rows if workflow is None or place[0] == workflow]
+
+    def next_trigger(self) -> float | None:
+        """When the next trigger is due."""
+        with self._reading():
+            times = (row.next_at for row in self._rows().triggers.values())
+            return min((at for at in times if at is not None), default=None)
+
+
+def copy_deployment(row: DeploymentRow) -> DeploymentRow:
+    """A copy that shares nothing that can be changed."""
+    return encoding.deployment_of(encoding.deployment_values(row))
+
+
+def copy_trigger(row: TriggerRow) -> TriggerRow:
+    """A copy that shares nothing that can be changed."""
+    return encoding.trigger_of(encoding.trigger_values(row))
+
+
+def _what(row: TriggerRow) -> tuple[object, ...]:
+    return row.kind, row.spec, row.catchup

@@ -1,0 +1,137 @@
+"""What one transaction on the store in memory would change (the port `Transaction`)."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from plait.adapters.stores.memory_definitions import DefinitionRows
+from plait.adapters.stores.memory_rows import Place, RunRows, Tables, copy_run, copy_task
+from plait.model.errors import StaleToken, StoreError
+from plait.model.ids import RunId
+from plait.model.rows import AssetRow, DeploymentRow, FileRow, RunRow, SlotRow, TriggerRow, WorkflowRow
+from plait.ports import RunBatch
+
+
+class MemoryTransaction:
+    """Stages changes, as calls that only set values and cannot fail. Nobody else changes the tables meanwhile."""
+
+    def __init__(self, tables: Tables):
+        self._tables = tables
+        self._created: dict[RunId, RunRows] = {}
+        self._slots: dict[Place, int] | None = None
+        self._definitions: DefinitionRows | None = None
+        self._changes: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+
+    def apply(self) -> None:
+        """Make all changes. The store's lock is held."""
+        for change, arguments in self._changes:
+            change(*arguments)
+        for rows in self._created.values():
+            self._tables.add_run(rows)
+        if self._slots is not None:
+            self._tables.slots = self._slots
+        if self._definitions is not None:
+            self._tables.definitions = self._definitions
+
+    def create_run(self, row: RunRow) -> bool:
+        """Insert a run, with its graph in case retention has just deleted that."""
+        if row.occurrence is not None and self._has_run(row.occurrence):
+            return False
+        if row.run_id in self._tables.runs or row.run_id in self._created:
+            raise StoreError(f"there is a run {row.run_id} already")
+        self._created[row.run_id] = RunRows(copy_run(row))
+        self._changes.append((self._tables.keep_graph, (row.graph_hash,)))
+        return True
+
+    def _has_run(self, occurrence: str) -> bool:
+        created = (rows.run.occurrence for rows in self._created.values())
+        return occurrence in self._tables.occurrences or occurrence in created
+
+    def write(self, batch: RunBatch) -> None:
+        """Write what changed of one run, if it is still leased under that epoch."""
+        rows = self._created.get(batch.run_id) or self._tables.runs.get(batch.run_id)
+        if rows is None:
+            raise StaleToken(f"run {batch.run_id} is not in the database any more")
+        if rows.run.epoch != batch.epoch:
+            raise StaleToken(
+                f"run {batch.run_id} was taken over: its lease has epoch {rows.run.epoch}, not {batch.epoch}"
+            )
+        if batch.run is not None:
+            self._changes.append((rows.put_run, (copy_run(batch.run),)))
+        self._changes += [(rows.put_task, (copy_task(row),)) for row in batch.tasks]
+        self._changes += [(rows.put_event, (copy.copy(row),)) for row in batch.events]
+        self._changes += [(rows.put_attempt, (copy.copy(row),)) for row in batch.attempts]
+        self._changes += [(rows.put_scope, (copy.copy(row),)) for row in batch.scopes]
+        self._changes += [(self._put_asset, (copy.copy(row),)) for row in batch.assets]
+        self._changes += [(self._forget, (number,)) for number in batch.inbox]
+        if batch.release:
+            slots = self._own_slots()
+            nos = set(batch.release)
+            for place in [place for place in slots if place[1] == batch.run_id and place[2] in nos]:
+                del slots[place]
+
+    def acquire(self, requests: Sequence[SlotRow]) -> bool:
+        """Take all of these slots, or none."""
+        slots = self._own_slots()
+        wanted: dict[Place, int] = {}
+        for request in requests:
+            place = (request.key, request.run_id, request.no)
+            wanted[place] = wanted.get(place, 0) + request.slots
+        after = {**slots, **wanted}
+        for key in {place[0] for place in wanted}:
+            size = self._tables.limits.get(key)
+            used, more = _sum(slots, key), _sum(after, key)
+            if size is not None and more > used and more > size:
+                return False
+        self._slots = after
+        return True
+
+    def save_workflow(self, row: WorkflowRow) -> None:
+        """Insert or replace what is remembered of a workflow."""
+        self._changes.append((self._tables.workflows.__setitem__, (row.name, copy.copy(row))))
+
+    # --- definitions --------------------------------------------------------------------------------------------------
+
+    def save_files(self, rows: Sequence[FileRow], *, gone: Sequence[str] = ()) -> None:
+        """Insert or replace files; drop those that are gone."""
+        self._own_definitions().put_files(rows, gone)
+
+    def deploy(self, row: DeploymentRow, triggers: Sequence[TriggerRow]) -> None:
+        """Insert or replace a deployment, with its graph; triggers that are as they were keep where they are."""
+        self._own_definitions().deploy(row, triggers)
+        self._changes.append((self._tables.keep_graph, (row.graph_hash,)))
+
+    def undeploy(self, workflows: Sequence[str]) -> None:
+        """These workflows are not defined any more."""
+        self._own_definitions().undeploy(workflows)
+
+    def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
+        """Triggers whose time has come. Nobody else writes while this transaction is open."""
+        return (self._definitions or self._tables.definitions).due(now, limit)
+
+    def advance_trigger(self, row: TriggerRow) -> None:
+        """A trigger has fired."""
+        self._own_definitions().advance(row)
+
+    def _own_definitions(self) -> DefinitionRows:
+        if self._definitions is None:
+            self._definitions = self._tables.definitions.copied()
+        return self._definitions
+
+    def _own_slots(self) -> dict[Place, int]:
+        if self._slots is None:
+            self._slots = dict(self._tables.slots)
+        return self._slots
+
+    def _forget(self, number: int) -> None:
+        self._tables.inbox.pop(number, None)
+
+    def _put_asset(self, row: AssetRow) -> None:
+        place = (row.key, row.partition)
+        known = self._tables.assets.get(place)
+        if known is None or row.at >= known.at:
+            self._tables.assets[place] = row
+
+
+def _sum(slots: dict[Place, int], key: str) -> int:
+    return sum(count for place, count in slots.items() if place[0] == key)

@@ -1,0 +1,65 @@
+"""The statements that the SQLite store sends: each finds what it needs by a key, and is used."""
+
+import contextlib
+import re
+from pathlib import Path
+
+import pytest
+
+from plait.adapters.stores import encoding
+from plait.adapters.stores.sqlite import queries, revisions
+from plait.adapters.stores.sqlite.store import SqliteStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    with contextlib.closing(SqliteStore(tmp_path / "plait.db", synchronous="NORMAL")) as made:
+        yield made
+
+
+SCANS = {
+    "ASSETS", "CLAIMABLE", "DEPLOYMENTS", "DROP_STRAY_INBOX", "FORGET_SWEPT", "FREE_SLOTS_OF", "LIMITS",
+    "OPEN_RUNS_OF", "OWNERS", "READ_INBOX", "RUNS_ENDING", "SLOTS", "TRASH", "TRIGGERS",
+}  # fmt: skip
+"""Statements that look at a whole table (or, OPEN_RUNS_OF, at all open runs), on purpose. The inbox is short."""
+
+
+def named_statements() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in vars(queries).items():
+        texts = value if isinstance(value, tuple) else (value,)
+        for index, text in enumerate(texts):
+            if name.isupper() and isinstance(text, str) and re.match("SELECT|INSERT|UPDATE|DELETE", text):
+                found[f"{name}{index or ''}"] = text.replace("{}", f"{queries.OPEN} AND {queries.BEFORE_RUN}")
+    return found
+
+
+@pytest.mark.parametrize("name", named_statements())
+def test_every_statement_finds_what_it_needs_by_a_key(store, name):
+    text = named_statements()[name]
+    values = {"run": 1, "most": 1, "owner": "x", "now": 1.0} if re.search(r":\w", text) else ("[]",) * text.count("?")
+    plan = [row[3] for row in store._writer.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+    scans = [step for step in plan if step.startswith("SCAN") and "json_each" not in step]
+    assert (name in SCANS) or not scans, plan
+
+
+def test_the_list_of_open_runs_looks_at_open_runs_only(store):
+    text = queries.LIST_RUNS.format(f"{queries.IN_STATES} AND {queries.OPEN}")
+    plan = [row[3] for row in store._writer.execute(f"EXPLAIN QUERY PLAN {text}", ("[]", 5))]
+    assert any("runs_open" in step for step in plan), plan
+
+
+def test_who_claims_looks_at_the_runs_that_nobody_owns_oldest_first(store):
+    plan = [row[3] for row in store._writer.execute(f"EXPLAIN QUERY PLAN {queries.CLAIMABLE}", (5,))]
+    assert any("runs_unowned" in step for step in plan), plan
+    assert not any(step.startswith("SCAN runs") and "runs_unowned" not in step for step in plan), plan
+    assert not any("TEMP B-TREE" in step for step in plan), plan
+
+
+def test_every_statement_is_used():
+    folder = Path(revisions.__file__).parent
+    code = "".join(file.read_text() for file in folder.glob("*.py") if file.name != "queries.py")
+    unused = {name for name in vars(queries) if name.isupper() and name[0] != "_" and name not in vars(encoding)} - set(
+        re.findall(r"queries\.([A-Z_]+)", code)
+    )
+    assert unused <= {"FINAL", "LIVE"}
