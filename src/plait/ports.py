@@ -103,6 +103,10 @@ class Transaction(Protocol):
         """
         ...
 
+    def is_leased(self, run_id: RunId, epoch: int) -> bool:
+        """Whether a run is (still) leased under this epoch; it stays so until this transaction ends."""
+        ...
+
     def write(self, batch: RunBatch) -> None:
         """Write a run's batch. Raises StaleToken if the run is leased under another epoch."""
         ...
@@ -392,7 +396,7 @@ class Executor(Protocol):
         cancelled."""
         ...
 
-    def held(self, run_id: RunId) -> Sequence[Token]:
+    def adopt(self, run_id: RunId) -> Sequence[Token]:
         """The executions of a run that are here and not reported yet, whoever handed them out: a new owner of the run
         goes on with them."""
         ...

@@ -33,13 +33,13 @@ def test_what_runs_on_the_users_threads_and_what_waits_to_be_called_again():
     here.start(Sink())
     here.submit([execution(2), execution(3, run=OTHER)])
     with here.running(execution(1), CodeInThread()):
-        assert here.held(RUN.run_id) == [1001, 1002]
-        assert here.held(OTHER.run_id) == [1003]
+        assert here.adopt(RUN.run_id) == [1001, 1002]
+        assert here.adopt(OTHER.run_id) == [1003]
         here.claim(RUN.run_id, execution(2).no)
-        assert here.held(RUN.run_id) == [1001]
-    assert here.held(RUN.run_id) == []
+        assert here.adopt(RUN.run_id) == [1001]
+    assert here.adopt(RUN.run_id) == []
     here.cancel(OTHER.run_id, execution(3).token, "enough")
-    assert here.held(OTHER.run_id) == []
+    assert here.adopt(OTHER.run_id) == []
 
 
 def test_what_was_reported_at_its_timeout_is_not_held_though_it_goes_on():
@@ -48,14 +48,14 @@ def test_what_was_reported_at_its_timeout_is_not_held_though_it_goes_on():
     with here.running(execution(1, timeout=0.01), code):
         sink.wait_finished(1)
         assert code.told.wait(10)
-        assert here.held(RUN.run_id) == []
+        assert here.adopt(RUN.run_id) == []
 
 
 def test_what_a_script_has_not_answered():
     executor = ScriptedExecutor(lambda _: HOLD, clock=FakeClock())
     executor.start(Sink())
     executor.submit([execution(1), execution(2), execution(3, run=OTHER)])
-    assert executor.held(RUN.run_id) == [1001, 1002]
+    assert executor.adopt(RUN.run_id) == [1001, 1002]
     executor.answer(execution(1))
-    assert executor.held(RUN.run_id) == [1002]
-    assert executor.held(OTHER.run_id) == [1003]
+    assert executor.adopt(RUN.run_id) == [1002]
+    assert executor.adopt(OTHER.run_id) == [1003]

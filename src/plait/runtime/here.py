@@ -166,7 +166,7 @@ class Here:
         """Nobody will run this one."""
         self._report(execution, endings.cancelled(reason))
 
-    def held(self, run_id: RunId) -> list[Token]:
+    def adopt(self, run_id: RunId) -> list[Token]:
         """What runs here and has not come to its timeout, and what waits until it is called again."""
         running = [key for key in list(self._running) if key not in self._late]
         unclaimed = [(run, execution.token) for (run, _), execution in list(self._unclaimed.items())]

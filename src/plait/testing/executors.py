@@ -62,7 +62,7 @@ class ScriptedExecutor:
             error = ErrorInfo(type="TaskCancelled", message=reason)
             self.answer(execution, Outcome(verdict=Verdict.CANCELLED, error=error))
 
-    def held(self, run_id: RunId) -> list[Token]:
+    def adopt(self, run_id: RunId) -> list[Token]:
         """What is live."""
         return [token for run, token in list(self.live) if run == run_id]
 

@@ -179,20 +179,20 @@ def test_who_goes_on_with_a_run_learns_what_of_it_is_here(kind, tmp_path):
         here.submit_aside(execution(1, "nap", resume=30.0), execution(2), execution(3, run=other), execution(4))
         here.sink.wait_started(1)
         mine = execution(1).run.run_id
-        wait_until(lambda: set(here.executor.held(mine)) == {1001, 1002, 1004}, "all that is here")
-        assert here.executor.held(RunId("r2")) == [1003]
+        wait_until(lambda: set(here.executor.adopt(mine)) == {1001, 1002, 1004}, "all that is here")
+        assert here.executor.adopt(RunId("r2")) == [1003]
         here.cancel(execution(2))
         here.sink.wait_finished(2)
-        assert set(here.executor.held(mine)) == {1001, 1004}
+        assert set(here.executor.adopt(mine)) == {1001, 1004}
         here.executor.stop(0.1)
         here.sink.wait(lambda: len(here.sink.outcomes) + len(here.sink.returned) == 4, "four ends")
-        assert here.executor.held(mine) == here.executor.held(RunId("r2")) == []
+        assert here.executor.adopt(mine) == here.executor.adopt(RunId("r2")) == []
 
 
 def test_what_is_out_of_time_is_not_held_though_its_thread_goes_on(here: World):
     here.submit_aside(execution(1, "deaf", timeout=0.2, resume=1.0))
     here.sink.wait_finished(1)
-    assert here.executor.held(execution(1).run.run_id) == []
+    assert here.executor.adopt(execution(1).run.run_id) == []
 
 
 def test_what_python_prints_is_kept(here: World):

@@ -173,6 +173,18 @@ def test_who_catches_the_refusal_may_go_on(store):
     assert store.tasks("r2") == []
 
 
+def test_whether_a_run_is_still_leased_is_known_before_anything_of_it_is_written(store):
+    create(store, run_row(epoch=3))
+    store.take_over("r1", "you", 1.0)
+    with store.transaction() as tx:
+        tx.create_run(run_row("r2"))
+        assert [tx.is_leased("r1", epoch) for epoch in (3, 4, 5)] == [False, True, False]
+        assert tx.is_leased("r2", 1)
+        assert not tx.is_leased("nobody", 1)
+        tx.write(batch(epoch=4, tasks=[task_row(0)]))
+    assert store.tasks("r1") == [task_row(0)]
+
+
 def test_after_a_take_over_only_the_new_epoch_writes(store):
     create(store, run_row())
     epoch = store.take_over("r1", "you", 1.0)

@@ -95,7 +95,7 @@ class InlineExecutor:
         elif current is not None and current.key == (run_id, token):
             current.interrupt(reason)
 
-    def held(self, run_id: RunId) -> list[Token]:
+    def adopt(self, run_id: RunId) -> list[Token]:
         """What is queued, and what is running."""
         with self._lock:
             here = [*self._queue, *([self._current] if self._current is not None else [])]

@@ -138,7 +138,7 @@ class Pool:
         if self.selector.get_key(link.sock).events != events:
             self.selector.modify(link.sock, events, link)
 
-    def held(self, run_id: RunId) -> list[Token]:
+    def adopt(self, run_id: RunId) -> list[Token]:
         """The executions of a run that have not left by a report."""
         return [entry.execution.token for (run, _), entry in self._entries.items() if run == run_id]
 

@@ -96,10 +96,10 @@ class ProcessExecutor:
                 self._pool.cancel(run_id, token, reason, time.monotonic())
                 self._wake()
 
-    def held(self, run_id: RunId) -> list[Token]:
+    def adopt(self, run_id: RunId) -> list[Token]:
         """What waits here, and what workers have."""
         with self._lock:
-            return self._pool.held(run_id)
+            return self._pool.adopt(run_id)
 
     def stop(self, grace: float = 5.0) -> None:
         """Give back what has not started, wait for the rest up to `grace`, then kill."""

@@ -81,7 +81,7 @@ class ThreadExecutor:
             self._watch.add(running, self._cancel_grace, lambda late: self._leave_cancelled(late, reason))
             running.interrupt(reason)
 
-    def held(self, run_id: RunId) -> list[Token]:
+    def adopt(self, run_id: RunId) -> list[Token]:
         """What is queued, and what has a thread."""
         with self._changed:
             here = [*self._queue, *self._running.values()]

@@ -47,6 +47,11 @@ class MemoryTransaction:
         created = (rows.run.occurrence for rows in self._created.values())
         return occurrence in self._tables.occurrences or occurrence in created
 
+    def is_leased(self, run_id: RunId, epoch: int) -> bool:
+        """Whether a run is leased under this epoch."""
+        rows = self._created.get(run_id) or self._tables.runs.get(run_id)
+        return rows is not None and rows.run.epoch == epoch
+
     def write(self, batch: RunBatch) -> None:
         """Write what changed of one run, if it is still leased under that epoch."""
         rows = self._created.get(batch.run_id) or self._tables.runs.get(batch.run_id)

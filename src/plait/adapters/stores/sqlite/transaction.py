@@ -7,6 +7,7 @@ from plait.adapters.stores import encoding
 from plait.adapters.stores.encoding import Columns
 from plait.adapters.stores.sqlite import queries
 from plait.model.errors import StaleToken, StoreError
+from plait.model.ids import RunId
 from plait.model.rows import DeploymentRow, FileRow, RunRow, SlotRow, TriggerRow, WorkflowRow
 from plait.ports import RunBatch
 
@@ -42,6 +43,11 @@ class SqliteTransaction:
         graph = self._graph_of(graph_hash)
         if graph is not None:
             self._connection.execute(queries.INSERT_GRAPH, (graph_hash, graph))
+
+    def is_leased(self, run_id: RunId, epoch: int) -> bool:
+        """Whether a run is leased under this epoch."""
+        found = self._connection.execute(queries.FENCE, (run_id,)).fetchone()
+        return found is not None and found[1] == epoch
 
     def write(self, batch: RunBatch) -> None:
         """Write what changed of one run, if it is still leased under that epoch."""
