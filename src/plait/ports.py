@@ -398,7 +398,7 @@ class Executor(Protocol):
 
     def adopt(self, run_id: RunId) -> Sequence[Token]:
         """The executions of a run that are here and not reported yet, whoever handed them out: a new owner of the run
-        goes on with them."""
+        goes on with them, and from now on they are reported to this executor's sink."""
         ...
 
     def stop(self, grace: float = 5.0) -> None:

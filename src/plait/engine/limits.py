@@ -65,6 +65,13 @@ class LimitBook:
         self.waiting[owner] = request
         heapq.heappush(self.lines.setdefault(request.uses[0].key, []), (-priority, self._arrivals, request))
 
+    def adopt(self, owner: Owner, uses: tuple[LimitUse, ...]) -> None:
+        """The owner holds these slots already, in the store: its run was taken over."""
+        if owner not in self.held:
+            self.held[owner] = uses
+            for use in uses:
+                self.used[use.key] = self.used.get(use.key, 0) + use.slots
+
     def release(self, owner: Owner) -> None:
         """Give back what the owner holds, and leave the line."""
         for use in self.held.pop(owner, ()):

@@ -16,7 +16,8 @@ structure.
 """
 
 import hashlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import msgspec
 
@@ -335,6 +336,23 @@ class Graph(Value):
         bare = msgspec.structs.replace(bare, nodes=nodes, groups=groups, hooks=_bare(bare.hooks))
         canonical = msgspec.json.encode(bare, order="deterministic")
         return hashlib.blake2b(canonical, digest_size=16).hexdigest()
+
+    def lengths_of(self, values: Mapping[str, Any]) -> dict[str, int | list[str]]:
+        """The lengths (or keys) of those of these parameters that scopes map over."""
+        found: dict[str, int | list[str]] = {}
+        mappings = [node.mapping for node in self.nodes] + [group.mapping for group in self.groups]
+        for mapping in mappings:
+            for source in mapping.sources if mapping is not None else ():
+                value = values.get(source.name) if isinstance(source, OverParam) else None
+                if isinstance(source, OverParam) and isinstance(value, dict):
+                    found[source.name] = [str(key) for key in cast("dict[Any, Any]", value)]
+                elif isinstance(source, OverParam) and isinstance(value, (list, tuple, range)):
+                    found[source.name] = len(cast("list[Any]", value))
+        return found
+
+    def default_lengths(self) -> dict[str, int | list[str]]:
+        """Those of the parameters' defaults."""
+        return self.lengths_of({param.name: param.default for param in self.params if param.has_default})
 
 
 def _bare(hooks: tuple[HookSpec, ...]) -> tuple[HookSpec, ...]:

@@ -9,8 +9,8 @@ from plait.model.ids import RunId, TaskNo, Token
 from plait.model.outcome import ErrorInfo, Outcome, RetryVerdict, Verdict
 from plait.model.policies import LimitUse
 from plait.model.rows import LimitRow
-from plait.model.states import LIVE
-from plait.model.stimuli import CancelRequested, ExecutionFinished, SlotsGranted, SlotsRefused
+from plait.model.states import LIVE, RUN_TERMINAL
+from plait.model.stimuli import CancelRequested, ExecutionFinished, SlotsGranted, SlotsRefused, encode_stimulus
 from plait.model.wire import Execution
 from plait.runtime.binding import upstream_of
 from plait.runtime.hosted import Hosted
@@ -27,6 +27,7 @@ class CommandCarrier:
     def __init__(self, scheduler: Shell):
         self._scheduler = scheduler
         self._submissions: dict[str, list[Execution]] = {}
+        self._leaving: list[RunId] = []
         self.watching = Watching(scheduler)
         self._begun: set[tuple[RunId, Token]] = set()
         self.pickled: dict[tuple[RunId, TaskNo], Callable[[], bytes]] = {}
@@ -38,6 +39,8 @@ class CommandCarrier:
         self.start_sub_run: SubRun = _no_sub_runs
         self.start_trigger: StartTrigger = _no_triggers
         self.on_end: list[Callable[[Hosted], None]] = []
+        self.rechecks: list[Callable[[], None]] = [self.watching.recheck]
+        """Look in the store at what another process may have changed."""
         self._handlers: dict[type, Callable[[Hosted, Any], None]] = {
             c.Execute: self._execute,
             c.CancelExecution: self._cancel,
@@ -59,6 +62,9 @@ class CommandCarrier:
                 self._handlers[type(command)](hosted, command)
             except Exception as error:  # noqa: BLE001  one command that cannot be carried out fails its run alone
                 self._scheduler.fail([hosted], error)
+        leaving, self._leaving = self._leaving, []
+        for run_id in leaving:  # before its worker can take it over
+            self._scheduler.release(run_id)
         submissions, self._submissions = self._submissions, {}
         for name, executions in submissions.items():
             self._scheduler.executors[name].submit(executions)
@@ -109,7 +115,7 @@ class CommandCarrier:
         if taker is not None:
             taker(execution)
             return
-        name = command.executor if command.executor is not None else self._scheduler.default_executor
+        name = self._scheduler.executor_of(command.executor)
         if name not in self._scheduler.executors:
             known = ", ".join(sorted(self._scheduler.executors))
             error = ErrorInfo(type="UsageError", message=f"there is no executor {name!r} here; known: {known}")
@@ -119,6 +125,8 @@ class CommandCarrier:
             )
             return
         self._submissions.setdefault(name, []).append(execution)
+        if self._scheduler.executors[name].capabilities.takes_runs:
+            self._leaving.append(hosted.run.run_id)
 
     def _cancel(self, hosted: Hosted, command: c.CancelExecution) -> None:
         for executor in self._scheduler.executors.values():
@@ -129,9 +137,12 @@ class CommandCarrier:
 
     def _cancel_sub_run(self, hosted: Hosted, task: TaskRun, reason: str) -> None:
         parent = f"{hosted.run.run_id}/{task.no}"
-        for other in list(self._scheduler.runs.values()):
-            if other.row.parent == parent:
-                self._scheduler.post(other.run.run_id, CancelRequested(reason=reason))
+        request = CancelRequested(reason=reason)
+        for row in self._scheduler.store.list_runs(parent=parent):
+            if row.run_id in self._scheduler.runs:
+                self._scheduler.post(row.run_id, request)
+            elif row.state not in RUN_TERMINAL:
+                self._scheduler.store.put_inbox(row.run_id, encode_stimulus(request))
 
     # --- waits --------------------------------------------------------------------------------------------------------
 

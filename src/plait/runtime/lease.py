@@ -1,9 +1,8 @@
-"""This process as an owner of runs: its lease, kept alive by a thread of its own, and what others leave in the inbox
-(C6).
+"""This process as an owner of runs: its row in the store, and who of the others is dead (C6).
 
 An owner whose process is gone (same host) or whose lease has run out is swept by whoever sees it: its session-owned
-runs are marked crashed and can be resumed, its slots are free. An owner that finds itself swept stops: its epoch is
-no longer the runs'.
+runs are marked crashed and can be resumed, its service-owned ones are free for any scheduler. An owner that finds
+itself swept stops: its epoch is no longer the runs'.
 """
 
 import logging
@@ -11,6 +10,7 @@ import os
 import socket
 import threading
 import uuid
+from collections.abc import Callable
 
 from plait.model.errors import StoreError
 from plait.model.rows import OwnerRow
@@ -20,31 +20,87 @@ from plait.runtime.scheduler import Scheduler
 LEASE_SECONDS = 20.0
 RENEW_SECONDS = 5.0
 log = logging.getLogger("plait.lease")
+Alive = Callable[[int], bool]
+"""Whether the process of that number lives on this host."""
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process of that number lives on this host."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class Lease:
-    """The owner row of this process."""
+    """The owner row of one process. `address`: where workers connect to it."""
 
-    def __init__(self, store: RunStore, clock: Clock, bus: EventBus):
+    def __init__(
+        self, store: RunStore, clock: Clock, *, name: str = "", host: str = "", pid: int = 0, alive: Alive = is_alive
+    ):
         self._store = store
         self._clock = clock
-        self._bus = bus
+        self._alive = alive
         self._started = clock.now()
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._host = host or socket.gethostname()
+        self._pid = pid or os.getpid()
+        self.owner = name or f"{self._host}:{self._pid}:{uuid.uuid4().hex[:8]}"
+        self.address = ""
+
+    def renew(self) -> bool:
+        """Register, or prolong. False when others have declared this process dead: it must stop."""
+        return self._store.renew(
+            OwnerRow(
+                owner=self.owner,
+                host=self._host,
+                pid=self._pid,
+                started=self._started,
+                lease_until=self._clock.now() + LEASE_SECONDS,
+                address=self.address,
+            )
+        )
+
+    def sweep(self) -> list[str]:
+        """Sweep the owners that are dead; returns the runs that were theirs."""
+        return sweep_dead(self._store, self._clock.now(), host=self._host, alive=self._alive)
+
+    def release(self, reason: str) -> None:
+        """End in order: the owner's row goes; open runs of a session count as crashed for that reason, those of a
+        service are free."""
+        self._store.sweep([self.owner], reason, self._clock.now())
+        self._store.release_owner(self.owner)
+
+
+def sweep_dead(store: RunStore, now: float, *, host: str = "", alive: Alive = is_alive) -> list[str]:
+    """Sweep the owners that are dead; returns the runs that were theirs."""
+    here = host or socket.gethostname()
+    dead = [
+        row.owner
+        for row in store.owners()
+        if (row.host == here and not alive(row.pid))
+        or (row.lease_until < now and row.host != here)
+        or row.lease_until < now - LEASE_SECONDS
+    ]
+    if not dead:
+        return []
+    return [str(run_id) for run_id in store.sweep(dead, "its process died", now)]
+
+
+class SessionLease:
+    """Keeps a session's lease by a thread of its own, and takes what others leave for its runs."""
+
+    def __init__(self, lease: Lease, store: RunStore, bus: EventBus):
+        self._lease = lease
+        self._store = store
+        self._bus = bus
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._scheduler: Scheduler | None = None
-        self._store.renew(self._row())
-        sweep_dead(store, clock.now())
-
-    def _row(self) -> OwnerRow:
-        return OwnerRow(
-            owner=self.owner,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            started=self._started,
-            lease_until=self._clock.now() + LEASE_SECONDS,
-        )
+        lease.renew()
+        lease.sweep()
 
     def start(self, scheduler: Scheduler) -> None:
         """Keep the lease, and listen to what other processes say."""
@@ -56,11 +112,11 @@ class Lease:
     def _run(self) -> None:
         while not self._stop.wait(RENEW_SECONDS):
             try:
-                if not self._store.renew(self._row()):
+                if not self._lease.renew():
                     log.error("another process took over the runs of this one, which had been silent for too long")
                     return
                 self._look()
-                sweep_dead(self._store, self._clock.now())
+                self._lease.sweep()
             except StoreError as error:
                 log.warning("the lease could not be renewed, it is tried again: %s", error)
 
@@ -69,45 +125,23 @@ class Lease:
 
     def _look(self) -> None:
         """Take what lies in the inbox; other processes may have freed slots or changed what is watched."""
-        scheduler = self._scheduler
-        if scheduler is None:
-            return
-        with scheduler.lock:
-            for row in self._store.read_inbox(self.owner):
-                scheduler.deliver(row)
-        scheduler.carrier.watching.recheck()
-        scheduler.recheck_limits()
-        scheduler.pump()
+        if self._scheduler is not None:
+            look_around(self._scheduler)
 
     def stop(self) -> None:
         """End in order: the owner's row goes, its open runs count as crashed."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
-        self._store.sweep([self.owner], "its session ended before the run did", self._clock.now())
-        self._store.release_owner(self.owner)
+        self._lease.release("its session ended before the run did")
 
 
-def sweep_dead(store: RunStore, now: float) -> list[str]:
-    """Sweep the owners that are dead; returns the runs that they had: crashed now, or without an owner."""
-    here = socket.gethostname()
-    dead = [
-        row.owner
-        for row in store.owners()
-        if (row.host == here and not _alive(row.pid))
-        or (row.lease_until < now and row.host != here)
-        or row.lease_until < now - LEASE_SECONDS
-    ]
-    if not dead:
-        return []
-    return [str(run_id) for run_id in store.sweep(dead, "its process died", now)]
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def look_around(scheduler: Scheduler) -> None:
+    """Another process has said that something changed: requests for runs here, slots, what runs here wait for."""
+    with scheduler.lock:
+        for row in scheduler.store.read_inbox(scheduler.owner):
+            scheduler.deliver(row)
+    for recheck in scheduler.carrier.rechecks:
+        recheck()
+    scheduler.recheck_limits()
+    scheduler.pump()

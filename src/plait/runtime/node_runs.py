@@ -15,7 +15,6 @@ import msgspec
 
 from plait.engine.run import TaskRun
 from plait.model.errors import UsageError
-from plait.model.graph import Graph
 from plait.model.ids import RunId, TaskNo, Token
 from plait.model.outcome import ErrorInfo, Outcome, RetryVerdict, Stored, Verdict
 from plait.model.rows import RunRow
@@ -24,17 +23,21 @@ from plait.model.stimuli import ExecutionFinished, TriggerFired
 from plait.runtime.hosted import Hosted
 from plait.runtime.scheduler import RunRequest, Scheduler
 
-FindGraph = Callable[[str], Graph | None]
+Find = Callable[[str], RunRequest | None]
+"""What is known of a run of a workflow before it is asked for: its graph, where its code lies."""
 
 
 class NodeRuns:
     """Starts them in the same scheduler, and tells the tasks that wait how they ended. `find` knows the workflows."""
 
-    def __init__(self, scheduler: Scheduler, find: FindGraph):
+    def __init__(self, scheduler: Scheduler, find: Find):
         self._scheduler = scheduler
         self._find = find
+        self._elsewhere: dict[tuple[RunId, TaskNo], RunId] = {}
+        """Runs that tasks here wait for and that another process may host, after one of the two had a new owner."""
         scheduler.carrier.start_sub_run = self.start_node
         scheduler.carrier.on_end.append(self.ended)
+        scheduler.carrier.rechecks.append(self.recheck)
 
     def start_node(self, hosted: Hosted, task: TaskRun, token: Token) -> None:
         """A node that is a run was handed out."""
@@ -43,6 +46,8 @@ class NodeRuns:
             self._create(hosted, task, {"workflow": task.node.spec.workflow, "logical_date": hosted.row.logical_date})
         elif known.state in RUN_TERMINAL:
             self._report(hosted, task, known.run_id, known.state)
+        else:
+            self._elsewhere[hosted.run.run_id, task.no] = known.run_id
 
     def start_trigger(self, hosted: Hosted, task: TaskRun, trigger: dict[str, Any]) -> None:
         """A task was deferred until a run is over (or, without `wait`, only asks for it)."""
@@ -51,6 +56,8 @@ class NodeRuns:
             self._report(hosted, task, known.run_id, known.state)
             return
         run_id = known.run_id if known is not None else self._create(hosted, task, trigger)
+        if known is not None:
+            self._elsewhere[hosted.run.run_id, task.no] = run_id
         if not trigger.get("wait", True):
             self._resume(hosted, task, run_id, RunState.RUNNING.value)
 
@@ -60,12 +67,12 @@ class NodeRuns:
         return found[0] if found and found[0].extra.get("attempt") == _attempt(task) else None
 
     def _create(self, hosted: Hosted, task: TaskRun, wanted: dict[str, Any]) -> RunId:
-        graph = self._find(wanted["workflow"])
-        if graph is None:
+        known = self._find(wanted["workflow"])
+        if known is None:
             raise UsageError(f"{task.label()} starts the workflow {wanted['workflow']!r}, which is not known")
         return self._scheduler.create(
-            RunRequest(
-                graph=graph,
+            msgspec.structs.replace(
+                known,
                 params=msgspec.json.encode(wanted.get("params", {})),
                 logical_date=wanted.get("logical_date"),
                 partition=hosted.row.partition,
@@ -74,6 +81,18 @@ class NodeRuns:
                 extra={"attempt": _attempt(task)},
             )
         )
+
+    def recheck(self) -> None:
+        """Another process may have ended a run that a task here waits for."""
+        for (run_id, no), sub_run in list(self._elsewhere.items()):
+            hosted = self._scheduler.runs.get(run_id)
+            task = hosted.run.tasks.get(no) if hosted is not None else None
+            row = self._scheduler.store.get_run(sub_run)
+            if hosted is None or task is None or row is None or task.terminal:
+                del self._elsewhere[run_id, no]
+            elif row.state in RUN_TERMINAL:
+                del self._elsewhere[run_id, no]
+                self._report(hosted, task, row.run_id, row.state)
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 

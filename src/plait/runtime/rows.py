@@ -9,7 +9,7 @@ from plait.engine.decide import Decision
 from plait.engine.run import Run, TaskRun
 from plait.model.events import Event
 from plait.model.rows import EventRow, RunRow, TaskRow
-from plait.model.states import RunState
+from plait.model.states import RUN_TERMINAL, RunState
 from plait.ports import RunBatch
 
 _json = msgspec.json.Encoder()
@@ -58,8 +58,9 @@ def decode_event(row: EventRow) -> Event:
     return _event_decoder.decode(row.data)
 
 
-def update_run_row(row: RunRow, run: Run) -> RunRow:
-    """The run's row as the aggregate stands. What a run is to end as is needed by who takes it over meanwhile."""
+def update_run_row(row: RunRow, run: Run, owner: str) -> RunRow:
+    """The run's row as the aggregate stands. What a run is to end as is needed by who takes it over meanwhile. A
+    service-owned run that is over is nobody's: whoever finds a request for it in the inbox may take it."""
     extra = {key: value for key, value in row.extra.items() if key != "ending"}
     if run.ending is not None and run.state is RunState.CANCELLING:
         extra["ending"] = run.ending.value
@@ -70,6 +71,7 @@ def update_run_row(row: RunRow, run: Run) -> RunRow:
         started_at=run.started_at,
         finished_at=run.finished_at,
         epoch=run.epoch,
+        owner=None if run.state in RUN_TERMINAL and not row.session else owner,
         extra=extra,
     )
 

@@ -8,12 +8,15 @@ from typing import Any
 
 import msgspec
 
+from plait.authoring.definitions import Definitions, Workflow
+from plait.authoring.live import LiveGraph
 from plait.authoring.params import is_plain, to_plain, validate
 from plait.model.errors import ParameterError
 from plait.model.graph import Graph
 from plait.model.ids import RunId
 from plait.ports import ResultStore
-from plait.worker.arguments import STORED_PARAMS
+from plait.runtime.run_request import RunRequest
+from plait.worker.arguments import STORED_PARAMS, complete_params, with_defaults
 
 
 def logical_text(graph: Graph, params: Mapping[str, Any], now: float) -> str | None:
@@ -38,6 +41,45 @@ def given_partition(graph: Graph, params: Mapping[str, Any]) -> str | None:
     """The partition that a parameter says which stands for it."""
     names = [param.name for param in graph.params if param.source == "partition_key"]
     return next((params[name] for name in names if isinstance(params.get(name), str)), None)
+
+
+def request_of(
+    workflow: Workflow,
+    params: Mapping[str, Any],
+    run_id: RunId,
+    results: ResultStore,
+    now: float,
+    *,
+    date: str | None = None,
+    partition: str | None = None,
+) -> tuple[RunRequest, dict[str, Any]]:
+    """What it takes to make a run of a workflow with these parameters, and their values. Raises ParameterError that
+    names the parameter which is wrong."""
+    live = workflow.live
+    partition = partition or given_partition(live.graph, params)
+    date = date or logical_text(live.graph, params, now)
+    values = complete_params(live.graph, workflow.fn, params, date, partition)
+    plain, stored = split_params(workflow.fn, live.graph.name, values, run_id, results)
+    request = RunRequest(
+        graph=live.graph,
+        params=plain,
+        lengths=live.graph.lengths_of(with_defaults(workflow.fn, values)),
+        logical_date=date,
+        partition=partition,
+        tags=live.graph.tags,
+        extra=stored,
+        run_id=run_id,
+    )
+    return request, values
+
+
+def assets_request(
+    definitions: Definitions, live: LiveGraph, select: str | None, run_id: RunId, partition: str | None
+) -> RunRequest:
+    """What it takes to make a run that materializes a selection of assets, whose graph is `live`. Raises ParameterError
+    for a wrong partition."""
+    definitions.check_partition([spec.key for spec in live.graph.nodes], partition)
+    return RunRequest(graph=live.graph, partition=partition, extra={"assets": select}, run_id=run_id)
 
 
 def split_params(

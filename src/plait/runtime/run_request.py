@@ -12,7 +12,8 @@ from plait.model.states import RunState
 
 class RunRequest(msgspec.Struct, kw_only=True):
     """A run to be made. `params` is JSON; `lengths` are those of the parameters that scopes map over; `triggered` runs
-    wait while their workflow is paused, those that a person asked for do not."""
+    wait while their workflow is paused, those that a person asked for do not; `occurrence` names what of a trigger the
+    run is for."""
 
     graph: Graph
     params: bytes = b"{}"
@@ -25,10 +26,11 @@ class RunRequest(msgspec.Struct, kw_only=True):
     session: bool = True
     run_id: RunId | None = None
     triggered: bool = False
+    occurrence: str | None = None
     extra: dict[str, Any] = {}
 
 
-def first_row(request: RunRequest, run_id: RunId, graph_hash: str, owner: str, now: float) -> RunRow:
+def first_row(request: RunRequest, run_id: RunId, graph_hash: str, owner: str | None, now: float) -> RunRow:
     """The row of a run that has just been asked for."""
     extra = dict(request.extra)
     if request.lengths:
@@ -49,6 +51,7 @@ def first_row(request: RunRequest, run_id: RunId, graph_hash: str, owner: str, n
         owner=owner,
         session=request.session,
         target=request.target,
+        occurrence=request.occurrence,
         tags=request.tags,
         extra=extra,
     )

@@ -14,53 +14,69 @@ commit that fails drops what it touched, in the same way.
 
 import logging
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-
-import msgspec
+from typing import NamedTuple
 
 from plait.engine.build import restore
-from plait.engine.decide import Decision, decide, dispatch, take
-from plait.engine.limits import RUN, LimitBook, Request
+from plait.engine.decide import Decision, decide, dispatch
+from plait.engine.limits import RUN, LimitBook
 from plait.engine.plan import Plan
 from plait.engine.run import Run, TaskRun
 from plait.model.commands import Command
 from plait.model.errors import EngineError, StoreError, UsageError
 from plait.model.graph import Graph
-from plait.model.ids import RunId, TaskNo
-from plait.model.rows import InboxRow, LimitRow, RunRow, SlotRow
-from plait.model.states import RUN_TERMINAL, RunState
+from plait.model.ids import RunId, Token
+from plait.model.policies import LimitUse
+from plait.model.rows import InboxRow, LimitRow, RunRow
+from plait.model.states import LIVE, RUN_TERMINAL, RunState
 from plait.model.stimuli import (
     ChildSubmitted,
     ExecutionFinished,
     ExecutionReturned,
     ExecutionStarted,
     OwnerChanged,
-    RunAdmitted,
-    SlotsGranted,
     Stimulus,
     TimerFired,
 )
 from plait.model.wire import Finished, Report, Started
-from plait.ports import Clock, Executor, IdSource, RunStore, Transaction
+from plait.ports import Clock, Executor, IdSource, RunSnapshot, RunStore
 from plait.runtime.admission import RunAdmission
 from plait.runtime.carry_out import CommandCarrier
+from plait.runtime.commit import UNLIMITED, Committer
 from plait.runtime.deliveries import Deliveries
 from plait.runtime.hosted import Hosted
-from plait.runtime.rows import batch_of, update_run_row
 from plait.runtime.run_request import RunRequest, first_row
 from plait.runtime.timers import Timers
 
 log = logging.getLogger("plait.scheduler")
 MOST_STIMULI = 2000
 """Stimuli that one transaction takes at most (C8)."""
-UNLIMITED = 1 << 30
+MOST_PLANS = 1000
+"""Compiled graphs that are kept; one that is needed again is compiled again."""
 FLUSH_AFTER = 0.05
 """Seconds until the start of a task that runs in its flow's own thread is committed, if nothing else commits before."""
 
 Observer = Callable[[Hosted, Decision], None]
 Ticket = Callable[[], None]
 """Called once what a stimulus led to is committed."""
+
+First = Callable[[Run], Iterable[Stimulus]]
+"""What is known of a run that was taken over, and is decided before anything of it is offered again."""
+
+
+def nothing(run: Run) -> Iterable[Stimulus]:
+    """Nothing more is known than what its rows tell."""
+    return ()
+
+
+class Said(NamedTuple):
+    """What lies in the scheduler's own inbox. `number` is that of the store's inbox row that it comes from, if any."""
+
+    run_id: RunId
+    stimulus: Stimulus
+    ticket: Ticket | None = None
+    number: int | None = None
 
 
 class Scheduler:
@@ -81,6 +97,8 @@ class Scheduler:
         self.ids = ids
         self.executors = dict(executors)
         self.default_executor = default_executor
+        self.aliases: dict[str, str] = {}
+        """What executors that a graph names are called here."""
         self.owner = owner
         self.limits = LimitBook()
         self.timers = Timers()
@@ -92,19 +110,25 @@ class Scheduler:
         """When what was decided in the background is committed at the latest."""
         self.carrier = CommandCarrier(self)
         self.admission = RunAdmission(self)
+        self.committer = Committer(self, self.admission, self.carrier)
         self.observers.append(self.carrier.watching.observe)
+        self.strays: Callable[[Report], None] = lambda report: None
+        """Hears reports on runs that are not hosted here."""
+        self.recover: Callable[[Hosted, BaseException], None] | None = None
+        """Takes runs that failed in this process, to go on with them from their rows; nobody does that in a session."""
+        self.suspects: set[RunId] = set()
+        """Runs of which one may be what made a commit fail: each is committed alone, until that has worked once."""
         self.lock = threading.RLock()
+        self._inbox: deque[Said] = deque()
         self._deliveries = Deliveries(store)
-        self._inbox: deque[tuple[RunId, Stimulus, Ticket | None, int | None]] = deque()
-        """To which run, what, who is told when it is committed, and its number in the store's inbox if it was there."""
         self._tickets: list[Ticket] = []
         self._pumping = threading.Lock()
         self._again = False
-        self._plans: dict[str, Plan] = {}
+        self._room = False
+        """Whether executors may have room that they had not when something was handed out last."""
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._dirty: dict[RunId, Hosted] = {}
-        self._hungry: dict[RunId, Hosted] = {}
         self._carrying: deque[tuple[Hosted, Command]] = deque()
-        self._sizes_at = float("-inf")
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
@@ -112,18 +136,22 @@ class Scheduler:
         """Make a run, durably, and start it as soon as its workflow's limits allow."""
         graph = request.graph
         graph_hash = graph.hash()
-        plan = self.plan_of(graph_hash, graph)
         self._check_limits(graph)
         row = first_row(request, request.run_id or self.ids.run_id(), graph_hash, self.owner, self.clock.now())
         with self.lock:
             self.store.save_graph(graph_hash, graph)
             with self.store.transaction() as tx:
                 tx.create_run(row)
-            hosted = Hosted(Run(row.run_id, plan), row, self.store)
-            self.runs[row.run_id] = hosted
-            self.admission.admit(hosted)
+            self.host(row, graph)
         self.pump()
         return row.run_id
+
+    def host(self, row: RunRow, graph: Graph) -> None:
+        """Begin with a run whose row was just made; somebody has to `pump` afterwards."""
+        with self.lock:
+            hosted = Hosted(Run(row.run_id, self.plan_of(row.graph_hash, graph)), row, self.store)
+            self.runs[row.run_id] = hosted
+            self.admission.admit(hosted)
 
     def _check_limits(self, graph: Graph) -> None:
         """Raise UsageError when a task asks for slots that it can never get."""
@@ -138,7 +166,13 @@ class Scheduler:
         plan = self._plans.get(graph_hash)
         if plan is None:
             plan = self._plans[graph_hash] = Plan(graph)
+            if len(self._plans) > MOST_PLANS:
+                self._plans.popitem(last=False)
         return plan
+
+    def executor_of(self, name: str | None) -> str:
+        """The executor that a task run goes to: the one it names, or the default one."""
+        return self.aliases.get(name, name) if name is not None else self.default_executor
 
     def pause_workflow(self, name: str, *, paused: bool) -> None:
         """Hold back what triggers start of a workflow, or let it go on."""
@@ -146,45 +180,81 @@ class Scheduler:
             self.admission.pause(name, paused=paused)
         self.pump()
 
-    def resume(self, run_id: RunId, *, graph: Graph | None = None) -> RunRow:
-        """Take a run over that nobody live owns, and go on with it. Raises UsageError when that makes no sense.
+    def resume(
+        self, run_id: RunId, *, graph: Graph | None = None, epoch: int | None = None, first: First = nothing
+    ) -> RunRow:
+        """Take a run over that nobody live owns (or that its owner, which leases it under `epoch`, hands over), and go
+        on with it. Raises UsageError when that makes no sense.
 
         `graph` is the workflow as it is loaded now: its structure has to be that of the run.
         """
-        snapshot = self.store.load_run(run_id)
-        if snapshot is None:
+        row = self.store.get_run(run_id)
+        if row is None:
             raise UsageError(f"there is no run {run_id}")
-        if graph is not None and graph.hash() != snapshot.run.graph_hash:
+        if graph is not None and graph.hash() != row.graph_hash:
             raise UsageError(
                 f"the definition of {graph.name!r} has changed since run {run_id}: other tasks, edges or policies",
                 right="start a new run, or put the definition back (the bodies of its tasks may change)",
             )
-        graph = graph or self.store.load_graph(snapshot.run.graph_hash)
+        with self.lock:
+            self.store.take_over(run_id, self.owner, self.clock.now(), epoch=epoch)
+            return self.adopt(run_id, graph=graph, first=first)
+
+    def adopt(self, run_id: RunId, *, graph: Graph | None = None, first: First = nothing) -> RunRow:
+        """Go on with a run that this process has just leased; returns its row as it was found. What executors here are
+        still at goes on, everything else that was in flight is offered again, but for what `first` says of it. Somebody
+        has to `pump` afterwards."""
+        snapshot = self.store.load_run(run_id)
+        if snapshot is None:
+            raise StoreError(f"run {run_id} is not in the database any more")
+        row = snapshot.run
+        graph = graph or self.store.load_graph(row.graph_hash)
         if graph is None:
             raise StoreError(f"the graph of run {run_id} is not in the database any more")
-        now = self.clock.now()
         with self.lock:
-            epoch = self.store.take_over(run_id, self.owner, now)
-            snapshot = self.store.load_run(run_id)
-            assert snapshot is not None  # it was there a moment ago, and only retention deletes final runs
-            row = msgspec.structs.replace(snapshot.run, owner=self.owner, epoch=epoch)
             plan = self.plan_of(row.graph_hash, graph)
-            run = restore(plan, row, snapshot.tasks, snapshot.scopes, epoch=epoch, now=now)
+            run = restore(plan, row, snapshot.tasks, snapshot.scopes, epoch=row.epoch, now=self.clock.now())
             hosted = Hosted(run, row, self.store, snapshot.last_seq)
+            kept = self._keep(hosted, snapshot)
             self.runs[run_id] = hosted
             if RunState(row.state) is RunState.QUEUED:
                 self.admission.admit(hosted)
             else:
                 if RunState(row.state) not in RUN_TERMINAL:
                     self.admission.take_place(hosted)
-                self.post(run_id, OwnerChanged(epoch=epoch))
+                for stimulus in first(run):
+                    self.post(run_id, stimulus)
+                self.post(run_id, OwnerChanged(epoch=row.epoch, kept=kept))
         return row
 
+    def _keep(self, hosted: Hosted, snapshot: RunSnapshot) -> tuple[Token, ...]:
+        """Which executions of a run that was taken over go on; they, and the run itself, keep their slots."""
+        run = hosted.run
+        live = {task.token: task for task in run.tasks.values() if task.state in LIVE}
+        kept: list[Token] = []
+        for executor in self.executors.values():
+            for token in executor.adopt(run.run_id):
+                if token in live:
+                    kept.append(token)
+                else:
+                    executor.cancel(run.run_id, token, "the run went on without it")
+        holders = {RUN, *(live[token].no for token in kept)} if run.state not in RUN_TERMINAL else set[int]()
+        held: dict[int, list[LimitUse]] = {}
+        for slot in snapshot.slots:
+            held.setdefault(slot.no, []).append(LimitUse(key=slot.key, slots=slot.slots))
+        for no in holders & held.keys():
+            self.limits.adopt((run.run_id, no), tuple(held[no]))
+        if held.keys() - holders:
+            self.store.free_slots(run.run_id, keep=sorted(holders))
+        return tuple(kept)
+
     def release(self, run_id: RunId) -> None:
-        """Forget a run that is over."""
+        """Forget a run that is over, or that another process goes on with."""
         with self.lock:
             self.runs.pop(run_id, None)
-            self._hungry.pop(run_id, None)
+            self._dirty.pop(run_id, None)
+            self.suspects.discard(run_id)
+            self.committer.forget(run_id)
             self.timers.forget_run(run_id)
             self.limits.forget_run(run_id)
 
@@ -193,7 +263,7 @@ class Scheduler:
     def post(self, run_id: RunId, stimulus: Stimulus, ticket: Ticket | None = None) -> None:
         """Say something to a run. Somebody has to `pump` (or to call `wake`) afterwards; `ticket` is called once all is
         committed, or the run has failed."""
-        self._inbox.append((run_id, stimulus, ticket, None))
+        self._inbox.append(Said(run_id, stimulus, ticket))
 
     def deliver(self, row: InboxRow) -> None:
         """Say to a run what lies for it in the store's inbox; somebody has to `pump` afterwards. However often a row
@@ -203,10 +273,12 @@ class Scheduler:
         """
         stimulus = self._deliveries.accept(self.runs.get(row.run_id), row)
         if stimulus is not None:
-            self._inbox.append((row.run_id, stimulus, None, row.id))
+            self._inbox.append(Said(row.run_id, stimulus, None, row.id))
 
     def report(self, reports: Sequence[Report]) -> None:
-        """What executors report (the port `ReportSink`); decided on the calling thread."""
+        """What executors report (the port `ReportSink`); decided on the calling thread. That nothing is reported says
+        that there is room for more."""
+        self._room = True
         for report in reports:
             run_id, no, token = report.run_id, report.no, report.token
             if isinstance(report, Finished):
@@ -215,7 +287,10 @@ class Scheduler:
                 stimulus = ExecutionStarted(no=no, token=token)
             else:
                 stimulus = ExecutionReturned(no=no, token=token)
-            self._inbox.append((run_id, stimulus, None, None))
+            if run_id in self.runs:
+                self._inbox.append(Said(run_id, stimulus))
+            else:
+                self.strays(report)
         self.pump()
 
     def ask(self, run_id: RunId, stimulus: Stimulus) -> None:
@@ -289,7 +364,7 @@ class Scheduler:
                     self._step()
             finally:
                 self._pumping.release()
-            if not (self._inbox or self._dirty or self._again):
+            if not (self._inbox or self._dirty or self._again or (self._room and self.committer.hungry)):
                 return
 
     def _step(self) -> None:
@@ -297,9 +372,10 @@ class Scheduler:
         while True:
             now = self.clock.now()
             self._drain(now)
-            if not self._dirty and not self.limits.may_grant():
+            if not self._dirty and not self.limits.may_grant() and not self._room:
                 self._redeem()
                 return
+            self._room = False
             progress = self._commit(now)
             self._redeem()
             self._carry_out()
@@ -315,17 +391,17 @@ class Scheduler:
         for run_id, timer in self.timers.due(now):
             self.post(run_id, TimerFired(kind=timer.kind, no=timer.no, generation=timer.generation))
         for _ in range(min(len(self._inbox), MOST_STIMULI)):
-            run_id, stimulus, ticket, number = self._inbox.popleft()
-            if ticket is not None:
-                self._tickets.append(ticket)
-            hosted = self.runs.get(run_id)
+            said = self._inbox.popleft()
+            if said.ticket is not None:
+                self._tickets.append(said.ticket)
+            hosted = self.runs.get(said.run_id)
             if hosted is None or hosted.error is not None:
                 continue
-            if number is None:
-                self._decide(hosted, stimulus, now)
-            elif number in hosted.delivered:  # else the run was taken over since then, and the row comes again
-                self._decide(hosted, stimulus, now)
-                self._deliveries.decided(hosted, number)
+            if said.number is None:
+                self._decide(hosted, said.stimulus, now)
+            elif said.number in hosted.delivered:  # else the run was taken over since then, and the row comes again
+                self._decide(hosted, said.stimulus, now)
+                self._deliveries.decided(hosted, said.number)
 
     def _decide(self, hosted: Hosted, stimulus: Stimulus, now: float) -> None:
         if isinstance(stimulus, ExecutionFinished) and stimulus.outcome.outputs:
@@ -345,81 +421,34 @@ class Scheduler:
         self._dirty[hosted.run.run_id] = hosted
 
     def _commit(self, now: float) -> bool:
-        """Grant, dispatch and write in one transaction. Returns whether anything was written."""
-        touched = dict(self._dirty)
-        self._dirty = {}
-        decisions: list[tuple[Hosted, Decision]] = []
-        room = {name: executor.capacity() for name, executor in self.executors.items()}
+        """Write what was decided: all in one transaction or, while one of the runs may be what makes a commit fail,
+        each in one of its own. Returns whether anything was written."""
+        dirty, self._dirty = self._dirty, {}
+        if not self.suspects:
+            return self._commit_together(dirty, now)
+        written = [self._commit_together({run_id: hosted}, now, alone=True) for run_id, hosted in dirty.items()]
+        return any(written)
+
+    def _commit_together(self, touched: dict[RunId, Hosted], now: float, *, alone: bool = False) -> bool:
         try:
-            if self.limits.may_grant():
-                with self.store.transaction() as tx:
-                    self._grant(lambda request: tx.acquire(self._slots(request)), touched, now)
-                    self._write(tx, touched, room, decisions, now)
-            else:
-                self._dispatch(touched, room, now)
-                if any(hosted.has_output for hosted in touched.values()):
-                    with self.store.transaction() as tx:
-                        self._write(tx, touched, None, decisions, now)
+            decisions, stale = self.committer.commit(touched, now, alone=alone)
         except Exception as error:  # noqa: BLE001  nothing was written: these runs go back to their rows
             self.fail(touched.values(), error)
             return False
         except BaseException as error:  # likewise, in the middle of a commit
             self.fail(touched.values(), error)
             raise
-        for hosted, decision in decisions:
+        self.suspects.difference_update(touched)
+        for hosted, _ in decisions:
             hosted.committed()
+        for hosted, error in stale:
+            self.fail([hosted], error)
+        for hosted, decision in decisions:
             for command in decision.commands:
                 self._carrying.append((hosted, command))
             for observer in self.observers:
                 observer(hosted, decision)
         return bool(decisions)
-
-    def _write(
-        self,
-        tx: Transaction,
-        touched: dict[RunId, Hosted],
-        room: dict[str, int] | None,
-        decisions: list[tuple[Hosted, Decision]],
-        now: float,
-    ) -> None:
-        if room is not None:
-            self._dispatch(touched, room, now)
-        for hosted in touched.values():
-            if not hosted.has_output:
-                continue
-            decision = take(hosted.run)
-            hosted.row = update_run_row(hosted.row, hosted.run) if decision.changed else hosted.row
-            batch, hosted.seq = batch_of(hosted.run, hosted.row, decision, hosted.seq, now, hosted.decided)
-            tx.write(batch)
-            decisions.append((hosted, decision))
-        for remembered in self.admission.after(hosted for hosted, decision in decisions if decision.changed):
-            tx.save_workflow(remembered)
-
-    def _dispatch(self, touched: dict[RunId, Hosted], room: dict[str, int], now: float) -> None:
-        """Hand out what is ready, oldest hunger first, as far as there is room."""
-        for run_id, hosted in touched.items():
-            if hosted.run.ready:
-                self._hungry[run_id] = hosted
-        for run_id, hosted in list(self._hungry.items()):
-            if self._feed(hosted, room, now):
-                touched[run_id] = hosted
-            if not hosted.run.ready and not hosted.run.parked:
-                del self._hungry[run_id]
-
-    def _feed(self, hosted: Hosted, room: dict[str, int], now: float) -> bool:
-        run = hosted.run
-        fed = False
-        for name in list(run.ready):
-            executor = name if name is not None else self.default_executor
-            free = room.get(executor, UNLIMITED)
-            if free > 0:
-                handed = dispatch(run, name, free, now)
-                if executor in room:
-                    room[executor] = free - len(handed)
-                fed = fed or bool(handed)
-            if not run.ready[name]:
-                del run.ready[name]
-        return fed
 
     # --- limits -------------------------------------------------------------------------------------------------------
 
@@ -437,27 +466,6 @@ class Scheduler:
             self._again = True
             self.pump()
 
-    def _slots(self, request: Request) -> list[SlotRow]:
-        run_id, no = request.owner
-        return [SlotRow(key=use.key, run_id=run_id, no=no, slots=use.slots) for use in request.uses]
-
-    def _grant(self, acquire: Callable[[Request], bool], touched: dict[RunId, Hosted], now: float) -> None:
-        for request in self.limits.grantable():
-            run_id, no = request.owner
-            hosted = self.runs.get(run_id)
-            if hosted is None:
-                self.limits.release(request.owner)
-            elif not acquire(request):
-                self.limits.refused(request)
-            else:
-                self.limits.granted(request)
-                if no == RUN:
-                    decide(hosted.run, RunAdmitted(lengths=hosted.row.extra.get("lengths", {})), now)
-                else:
-                    decide(hosted.run, SlotsGranted(no=TaskNo(no)), now)
-                    self.carrier.slots_granted(run_id, TaskNo(no))
-                touched[run_id] = hosted
-
     # --- after the commit ---------------------------------------------------------------------------------------------
 
     def _carry_out(self) -> None:
@@ -467,14 +475,18 @@ class Scheduler:
             self.carrier.carry_out(batch)
 
     def fail(self, hosted: Iterable[Hosted], error: BaseException) -> None:
-        """These runs cannot go on in this process: who waits for them is told; their rows allow a resume."""
+        """These runs cannot go on as they are here: who waits for them is told; their rows allow a resume."""
         for each in hosted:
             each.error = error
-            self._hungry.pop(each.run.run_id, None)
-            each.ended.set()
-            self.carrier.run_failed(each, error)
-            self.timers.forget_run(each.run.run_id)
-            self.limits.forget_run(each.run.run_id)
+            run_id = each.run.run_id
+            self.committer.forget(run_id)
+            self.timers.forget_run(run_id)
+            self.limits.forget_run(run_id)
+            if self.recover is not None and not each.row.session:
+                self.recover(each, error)
+            else:
+                each.ended.set()
+                self.carrier.run_failed(each, error)
 
     def next_timer(self) -> float | None:
         """When the next timer (or background commit) is due, none when there is none."""

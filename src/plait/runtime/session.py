@@ -20,8 +20,7 @@ from plait.authoring.live import LiveGraph
 from plait.authoring.params import bound_params
 from plait.engine.decide import Decision
 from plait.engine.run import Run
-from plait.model.errors import UsageError
-from plait.model.graph import OverParam
+from plait.model.errors import StaleToken, UsageError
 from plait.model.ids import RunId
 from plait.model.states import RUN_TERMINAL, RunState
 from plait.model.stimuli import CancelRequested, ClearRequested
@@ -32,12 +31,12 @@ from plait.runtime.calls import Calls
 from plait.runtime.flow_host import CALLER, HOST
 from plait.runtime.here import Here
 from plait.runtime.hosted import Hosted
-from plait.runtime.lease import Lease
-from plait.runtime.run_params import given_partition, logical_text, split_params
+from plait.runtime.lease import Lease, SessionLease
+from plait.runtime.run_params import assets_request, request_of
 from plait.runtime.scheduler import RunRequest, Scheduler
 from plait.runtime.sub_runs import SubRuns
 from plait.runtime.ticker import Ticker
-from plait.worker.arguments import complete_params, with_defaults
+from plait.worker.arguments import with_defaults
 from plait.worker.code import LoadedCode
 from plait.worker.harness import Harness
 
@@ -77,7 +76,8 @@ class Session:
         self._abandoned: set[RunId] = set()
         self._calls = Calls()
         self.harness = Harness(self.code, results, self._calls)
-        self.lease = Lease(store, clock, bus)
+        lease = Lease(store, clock)
+        self.lease = SessionLease(lease, store, bus)
         here = Here()
         self.scheduler = Scheduler(
             store=store,
@@ -85,7 +85,7 @@ class Session:
             ids=ids,
             executors={**executors(self.harness), CALLER: here, HOST: here},
             default_executor=default_executor,
-            owner=self.lease.owner,
+            owner=lease.owner,
         )
         self._bodies = Bodies(self.scheduler, self.harness, self.code, results, capture, self._calls, here)
         self._ends = self._bodies.ends
@@ -128,34 +128,19 @@ class Session:
         mailbox: Mailbox | None = None,
     ) -> RunId:
         """Make a run of a workflow. Raises ParameterError that names the parameter which is wrong."""
-        live = workflow.live
-        partition = partition or given_partition(live.graph, params)
-        date = date or logical_text(live.graph, params, self.scheduler.clock.now())
-        values = complete_params(live.graph, workflow.fn, params, date, partition)
         run_id = self.scheduler.ids.run_id()
-        plain, stored = split_params(workflow.fn, live.graph.name, values, run_id, self.results)
-        request = RunRequest(
-            graph=live.graph,
-            params=plain,
-            lengths=_lengths(live, values),
-            logical_date=date,
-            partition=partition,
-            parent=parent,
-            extra=stored,
-            run_id=run_id,
-        )
+        now = self.scheduler.clock.now()
+        request, values = request_of(workflow, params, run_id, self.results, now, date=date, partition=partition)
+        request.parent = parent
         self.harness.know_params(run_id, with_defaults(workflow.fn, values))
-        return self._create(live, request, mailbox)
+        return self._create(workflow.live, request, mailbox)
 
     def start_assets(
         self, definitions: Definitions, *, select: str | None = None, partition: str | None = None
     ) -> RunId:
         """Make a run that materializes a selection of assets. Raises ParameterError for a wrong partition."""
         live = definitions.asset_job(select, "assets")
-        definitions.check_partition([spec.key for spec in live.graph.nodes], partition)
-        request = RunRequest(
-            graph=live.graph, partition=partition, extra={"assets": select}, run_id=self.scheduler.ids.run_id()
-        )
+        request = assets_request(definitions, live, select, self.scheduler.ids.run_id(), partition)
         return self._create(live, request, None)
 
     def _create(self, live: LiveGraph, request: RunRequest, mailbox: Mailbox | None) -> RunId:
@@ -187,15 +172,31 @@ class Session:
             live = definitions.workflow(row.workflow).live
         self._take_over(run_id, live, tasks)
 
+    def host(self, run_id: RunId, definitions: Definitions, *, epoch: int) -> None:
+        """Take over a service's run that its scheduler, which leases it under `epoch`, hands over. Raises StaleToken
+        when it is another's by now."""
+        row = self.store.get_run(run_id)
+        if row is None:
+            raise StaleToken(f"run {run_id} is not in the database any more")
+        self._take_over(run_id, definitions.workflow(row.workflow).live, epoch=epoch)
+
+    def give_back(self, run_id: RunId) -> None:
+        """Let a service go on with a run that it has handed over."""
+        self.forget(run_id)
+        self.store.let_go([run_id], self.scheduler.owner, self.scheduler.clock.now())
+        self._bus.publish("runs")
+
     def go_on(self, run_id: RunId, workflow: Workflow) -> None:
         """Take over the run of a dag that a flow has called."""
         self._take_over(run_id, workflow.live)
 
-    def _take_over(self, run_id: RunId, live: LiveGraph, tasks: Sequence[str] = ()) -> None:
+    def _take_over(
+        self, run_id: RunId, live: LiveGraph, tasks: Sequence[str] = (), *, epoch: int | None = None
+    ) -> None:
         self.code.register(live)
         self._mailboxes[run_id] = queue.SimpleQueue()
         self.scheduler.set_limits([limit.row() for limit in declared.values()])
-        row = self.scheduler.resume(run_id, graph=live.graph)
+        row = self.scheduler.resume(run_id, graph=live.graph, epoch=epoch)
         if tasks:
             self.scheduler.post(run_id, ClearRequested(tasks=tuple(tasks)))
         elif row.state in (RunState.FAILED.value, RunState.CANCELLED.value):
@@ -347,18 +348,3 @@ class _LoopMailbox:
     async def get(self) -> Execution | None:
         """The next one."""
         return await self._arrived.get()
-
-
-def _lengths(live: LiveGraph, values: Mapping[str, Any]) -> dict[str, int | list[str]]:
-    """The lengths of the parameters that scopes map over."""
-    found: dict[str, int | list[str]] = {}
-    given = with_defaults(live.fn, values) if live.fn is not None else values
-    mappings = [node.mapping for node in live.graph.nodes] + [group.mapping for group in live.graph.groups]
-    for mapping in mappings:
-        for source in mapping.sources if mapping is not None else ():
-            value = given.get(source.name) if isinstance(source, OverParam) else None
-            if isinstance(source, OverParam) and isinstance(value, dict):
-                found[source.name] = [str(key) for key in value]
-            elif isinstance(source, OverParam) and isinstance(value, (list, tuple, range)):
-                found[source.name] = len(value)
-    return found

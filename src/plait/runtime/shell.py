@@ -15,6 +15,7 @@ class Shell(Protocol):
     """The scheduler as those who carry out its commands see it."""
 
     store: RunStore
+    owner: str
     executors: dict[str, Executor]
     default_executor: str
     limits: LimitBook
@@ -24,6 +25,14 @@ class Shell(Protocol):
 
     def post(self, run_id: RunId, stimulus: Stimulus, ticket: Callable[[], None] | None = None) -> None:
         """Say something to a run."""
+        ...
+
+    def executor_of(self, name: str | None) -> str:
+        """The executor that a task run goes to: the one it names, or the default one."""
+        ...
+
+    def release(self, run_id: RunId) -> None:
+        """Forget a run that is over, or that another process goes on with."""
         ...
 
     def fail(self, hosted: Iterable[Hosted], error: BaseException) -> None:

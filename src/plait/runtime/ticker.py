@@ -1,16 +1,30 @@
 """The thread that fires timers, and commits what flows decided in the background."""
 
 import threading
+from typing import Protocol
 
 from plait.ports import Clock
 from plait.runtime.scheduler import Scheduler
 
 
-class Ticker:
-    """Sleeps until the next timer is due or somebody nudges it; then lets the scheduler look (C5: it never polls)."""
+class Timed(Protocol):
+    """Has something to do at times."""
 
-    def __init__(self, scheduler: Scheduler, clock: Clock):
-        self._scheduler = scheduler
+    def next_timer(self) -> float | None:
+        """When, next (epoch seconds)."""
+        ...
+
+    def on_time(self) -> None:
+        """Do what is due."""
+        ...
+
+
+class Ticker:
+    """Sleeps until the next timer is due or somebody nudges the scheduler; then lets it, or the service around it,
+    look. It never polls (C5)."""
+
+    def __init__(self, scheduler: Scheduler, clock: Clock, timed: Timed | None = None):
+        self._timed: Timed = timed if timed is not None else scheduler
         self._clock = clock
         self._woken = threading.Event()
         self._stopped = False
@@ -20,12 +34,12 @@ class Ticker:
 
     def _run(self) -> None:
         while not self._stopped:
-            at = self._scheduler.next_timer()
+            at = self._timed.next_timer()
             delay = None if at is None else max(0.0, at - self._clock.now())
             self._woken.wait(delay)
             self._woken.clear()
             if not self._stopped:
-                self._scheduler.on_time()
+                self._timed.on_time()
 
     def stop(self) -> None:
         """End the thread."""

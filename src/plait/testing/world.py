@@ -81,7 +81,7 @@ class World:
             owner=f"owner-{self._owners}",
         )
         executor.start(scheduler)
-        runs = NodeRuns(scheduler, lambda name: self._workflows.get(name, (None, {}))[0])
+        runs = NodeRuns(scheduler, self._request_of)
         OwnTriggers(scheduler, runs, self._start_trigger)
         self._asset_triggers = AssetTriggers(scheduler)
         for graph, _ in self._workflows.values():
@@ -90,6 +90,10 @@ class World:
         self._bodies.clear()
         self._renew(scheduler.owner)
         return executor, scheduler
+
+    def _request_of(self, workflow: str) -> RunRequest | None:
+        known = self._workflows.get(workflow)
+        return RunRequest(graph=known[0]) if known is not None else None
 
     def _renew(self, owner: str) -> None:
         now = self.clock.now()

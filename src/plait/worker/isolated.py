@@ -61,6 +61,8 @@ class Request(msgspec.Struct, kw_only=True, frozen=True):
     timeout: float = LOAD_TIMEOUT
     graphs: bool = False
     select: str | None = None
+    files: tuple[str, ...] | None = None
+    """Only these files of the target."""
 
 
 def load_isolated(request: Request, *, told: Callable[[Found], None] | None = None) -> Found:
@@ -89,6 +91,9 @@ def _load(request: Request, told: Callable[[Found], None] | None) -> Found:
         if resolved.errors:
             raise UsageError(resolved.errors[0].error)
         files = [Path(file) for file in resolved.files]
+    if request.files is not None:
+        wanted = set(request.files)
+        files = [file for file in files if str(file) in wanted]
     if len(files) >= _MANY:
         _warm_up()
     parts: list[Found] = []

@@ -76,6 +76,18 @@ def files_of(target: str) -> list[Path]:
     return [Path(spec.origin)]
 
 
+def stamp_of(path: Path) -> str:
+    """Changes when the code of a file, or of any file of a folder, does; empty for what is not there (a module)."""
+    if path.is_dir():
+        text = "\n".join(f"{file} {stamp_of(file)}" for file in files_of(str(path)))
+        return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_mtime_ns}:{found.st_size}:{found.st_ino}"
+
+
 def _find_module(name: str) -> Any:
     if "" not in sys.path:
         put_on_path(Path.cwd())

@@ -2,24 +2,21 @@
 
 A process that listens binds a socket of its own in the folder; `publish` sends to every socket there and removes those
 that nobody holds any more. The folder is private to the user: processes of another user on the same file hear nothing,
-and look on their slow timers. It lies in /tmp, whatever TMPDIR says, so that all processes agree, and so that the name
-of a socket stays below the 104 bytes that macOS allows.
+and look on their slow timers.
 
 After a fork, the child's copy of a bus may publish; it neither listens nor takes the parent's socket away.
 """
 
 import contextlib
-import hashlib
 import os
 import selectors
 import socket
-import stat
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from plait.adapters.bus.memory import tell
+from plait.adapters.sockets import private_folder
 from plait.adapters.stores.urls import parse
 from plait.model.errors import StoreError
 
@@ -32,7 +29,7 @@ class LocalBus:
     """The bus of the database at `url`. A socket and a thread are made with the first subscription."""
 
     def __init__(self, url: str):
-        self._folder = _folder(_key(url))
+        self._folder = private_folder("plait", _key(url))
         self._pid = os.getpid()
         self._path: Path | None = None
         self._callbacks: list[Callable[[str], None]] = []
@@ -130,21 +127,3 @@ def _key(url: str) -> str:
     if address.path is None:  # nobody else can be there
         return f"{address.scheme}-{os.getpid()}"
     return os.path.realpath(address.path)
-
-
-def _folder(key: str) -> Path:
-    """The folder of a database: the same for all processes of this user, and no one else's."""
-    base = Path("/tmp")  # noqa: S108  checked below: it is ours, and no link
-    if not os.access(base, os.W_OK | os.X_OK):
-        base = Path(tempfile.gettempdir())
-    digest = hashlib.blake2b(os.fsencode(key), digest_size=8).hexdigest()
-    for turn in range(TRIES):  # another user may have taken a name, by malice
-        folder = base / f"plait-{os.getuid()}-{digest}{turn or ''}"
-        with contextlib.suppress(FileNotFoundError):
-            found = folder.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-                continue
-            if stat.S_IMODE(found.st_mode) != 0o700:
-                folder.chmod(0o700)
-        return folder
-    raise StoreError(f"every name for a folder of sockets in {base} is taken by another user")

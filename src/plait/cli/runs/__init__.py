@@ -10,6 +10,7 @@ COMMANDS = {
     "show": ("plait.cli.runs.show:show", "Show what each task of a run did, also while it runs."),
     "logs": ("plait.cli.runs.logs:logs", "Print what the tasks of a run printed."),
     "watch": ("plait.cli.runs.watch:watch", "Watch a run until it is over."),
+    "start": ("plait.cli.runs.start:start", "Ask a scheduler service for a run."),
     "cancel": ("plait.cli.runs.cancel:cancel", "Cancel a run that goes on in another process."),
     "retry": ("plait.cli.runs.retry:retry", "Run the failures of a run again, or one task."),
 }

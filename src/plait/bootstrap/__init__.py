@@ -16,6 +16,7 @@ from plait.model.errors import UsageError, UserError
 from plait.ports import Clock, EventBus, Executor, LogReader, ResultStore, Runner, RunStore
 
 if TYPE_CHECKING:
+    from plait.authoring.definitions import Definitions
     from plait.runtime.session import Session
 
 EXECUTORS = ("inline", "threads", "processes")
@@ -130,9 +131,11 @@ def open_session(
     executor: str | None = None,
     workers: int | None = None,
     echo: bool = True,
+    eager: bool = True,
 ) -> Session:
     """A session in this process. `executor` runs what does not name its own: processes for a target that workers can
-    load, else threads. `echo`: what runs in this process also prints to its own streams."""
+    load, else threads. `echo`: what runs in this process also prints to its own streams. `eager`: worker processes are
+    got ready at once, not when the first is needed."""
     from plait.adapters.ids import Uuid7Source
     from plait.adapters.logs.capture import StreamCapture
     from plait.runtime.session import Session
@@ -144,7 +147,7 @@ def open_session(
     capture = StreamCapture(settings.logs, tee=echo)
 
     def executors(runner: Runner) -> Mapping[str, Executor]:
-        return _executors(settings, runner, capture, target or "", workers)
+        return _executors(settings, runner, capture, target or "", workers, eager=eager)
 
     return Session(
         store=store,
@@ -160,21 +163,24 @@ def open_session(
 
 
 def _executors(
-    settings: Settings, runner: Runner, capture: Any, target: str, workers: int | None
+    settings: Settings, runner: Runner, capture: Any, target: str, workers: int | None, *, eager: bool
 ) -> dict[str, Executor]:
     from plait.adapters.executors.inline import InlineExecutor
     from plait.adapters.executors.processes import ProcessExecutor
     from plait.adapters.executors.threads import ThreadExecutor
 
-    config = {"target": target, "results": settings.results, "path": [p for p in _user_path() if p]}
+    config = {"target": target, "results": settings.results, "path": user_path()}
     return {
         "inline": InlineExecutor(runner, capture=capture),
         "threads": ThreadExecutor(runner, max_workers=MOST_THREADS, capture=capture),
-        "processes": ProcessExecutor("plait.bootstrap:build_runner", config, segments=settings.logs, workers=workers),
+        "processes": ProcessExecutor(
+            "plait.bootstrap:build_runner", config, segments=settings.logs, workers=workers, eager=eager
+        ),
     }
 
 
-def _user_path() -> list[str]:
+def user_path() -> list[str]:
+    """Where this process imports from, for those that load the same code."""
     import sys
 
     return [str(Path(entry).absolute()) for entry in sys.path]
@@ -182,20 +188,26 @@ def _user_path() -> list[str]:
 
 def build_runner(config: dict[str, Any]) -> Runner:
     """The runner of a worker process: its code is loaded here, once, before workers are forked."""
-    import sys
-
     from plait.adapters.results.fsspec_store import FsspecResultStore
     from plait.worker.code import LoadedCode
     from plait.worker.harness import Harness
+
+    code = LoadedCode()
+    if config["target"]:
+        code.add(str(config["target"]), load_definitions(config))
+    return Harness(code, FsspecResultStore(config["results"]))
+
+
+def load_definitions(config: dict[str, Any]) -> Definitions:
+    """The definitions of a worker's code location, with its graphs traced."""
+    import sys
+
     from plait.worker.loading import load_target
 
     sys.path.extend(entry for entry in config["path"] if entry not in sys.path)
-    code = LoadedCode()
-    if config["target"]:
-        definitions = load_target(config["target"], validate=False)
-        code.add(str(config["target"]), definitions)
-        _trace(definitions)
-    return Harness(code, FsspecResultStore(config["results"]))
+    definitions = load_target(config["target"], validate=False)
+    _trace(definitions)
+    return definitions
 
 
 def _trace(definitions: Any) -> None:

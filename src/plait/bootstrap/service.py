@@ -1,0 +1,243 @@
+"""The processes of a service, put together: the scheduler and its hub, the worker and its agent; asking for runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from plait.bootstrap import Settings, open_bus, open_session, open_store, result_store, user_path
+from plait.model.errors import StoreError, UsageError
+from plait.ports import Executor, Runner, RunStore
+
+if TYPE_CHECKING:
+    from plait.adapters.workers.hub import WorkerHub
+    from plait.authoring.definitions import Definitions, Workflow
+    from plait.model.ids import RunId
+    from plait.services.deployments import Synced
+
+FLOWS_AT_ONCE = 32
+"""Bodies of flows that one worker runs at the same time: most of them wait for their tasks."""
+LOOK_AT_FILES = 2.0
+"""Seconds between two looks whether files of definitions have changed."""
+WAIT_FOR_WORKERS = 0.5
+"""Seconds that a scheduler waits at its start for workers that may be at its runs already."""
+RECONNECT = 1.0
+LOOK_AT_OWNERS = 15.0
+log = logging.getLogger("plait.service")
+
+
+def _hub_path(settings: Settings) -> str:
+    from plait.adapters.sockets import private_folder
+
+    folder = private_folder("plait-hub", os.path.realpath(settings.home) + settings.db)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return str(folder / f"{os.getpid()}-{os.urandom(4).hex()}")
+
+
+class SchedulerProcess:
+    """A scheduler service in this process. `targets`: the code locations that it deploys, and deploys again when they
+    change. `done` is set when it has to end: it was stopped, or (`lost`) others took it for dead."""
+
+    def __init__(self, settings: Settings, targets: Sequence[str] = ()):
+        from plait.adapters.clock import SystemClock
+        from plait.adapters.ids import Uuid7Source
+        from plait.adapters.workers.hub import WorkerHub
+        from plait.runtime.flow_host import HOST
+        from plait.runtime.lease import Lease
+        from plait.runtime.scheduler import Scheduler
+        from plait.runtime.service import Service
+        from plait.runtime.service_threads import ServiceThreads
+        from plait.services.deployments import Deployments
+
+        self.targets = [str(Path(target).resolve()) for target in targets]
+        self.done = threading.Event()
+        self.lost = False
+        self.problems: dict[str, Synced] = {}
+        self._store = open_store(settings)
+        self._clock = SystemClock()
+        self._bus = open_bus(settings)
+        self._deployments = Deployments(self._store, self._clock)
+        self.hub: WorkerHub = WorkerHub(_hub_path(settings))
+        lease = Lease(self._store, self._clock)
+        lease.address = self.hub.path
+        self._scheduler = Scheduler(
+            store=self._store,
+            clock=self._clock,
+            ids=Uuid7Source(),
+            executors={"workers": self.hub.tasks, "flows": self.hub.flows},
+            default_executor="workers",
+            owner=lease.owner,
+        )
+        self._scheduler.aliases[HOST] = "flows"
+        service = Service(self._scheduler, lease, publish=self._bus.publish)
+        self._threads = ServiceThreads(service, self._bus, self._clock, lost=self._on_lost)
+        self.hub.on_holding = lambda: self._threads.heard("runs")
+        self._watcher = threading.Thread(target=self._watch, name="plait-files", daemon=True)
+
+    def _on_lost(self) -> None:
+        self.lost = True
+        self.done.set()
+
+    def begin(self) -> None:
+        """Deploy, and take runs."""
+        for target in self.targets:
+            self.sync(target)
+        deadline = time.monotonic() + WAIT_FOR_WORKERS
+        while not self.hub.workers and time.monotonic() < deadline:
+            self.done.wait(0.01)
+        self._threads.begin()
+        if self.targets:
+            self._watcher.start()
+
+    def sync(self, target: str) -> Synced | None:
+        """Deploy what a code location defines now, if it has changed; none when it is not to be had."""
+        try:
+            synced = self._deployments.sync(target)
+        except (UsageError, StoreError) as error:
+            log.warning("%s is not deployed: %s", target, error)
+            return None
+        if synced.changed:
+            self._bus.publish("definitions")
+            self._threads.heard("definitions")
+        if synced.loaded or synced.gone:
+            _tell(synced)
+        return synced
+
+    def _watch(self) -> None:
+        while not self.done.wait(LOOK_AT_FILES):
+            for target in self.targets:
+                self.sync(target)
+
+    def close(self) -> None:
+        """Stop everything; open runs are free for other schedulers, what workers are at goes on."""
+        self.done.set()
+        self._threads.stop()
+        if self._watcher.is_alive():
+            self._watcher.join(timeout=5)
+        self._bus.close()
+        self._store.close()
+
+
+def _tell(synced: Synced) -> None:
+    counts = len(synced.loaded), len(synced.deployed), len(synced.gone)
+    log.info("%d files loaded: %d workflows deployed, %d gone", *counts)
+    for row in synced.errors:
+        log.error("%s", row.error)
+
+
+class WorkerProcess:
+    """A worker: connects to the schedulers on its database, and runs what they hand out."""
+
+    def __init__(self, settings: Settings, *, workers: int | None = None, flows: int = FLOWS_AT_ONCE):
+        import socket
+
+        from plait.adapters.workers.agent import Agent
+
+        count = workers or os.cpu_count() or 1
+        self.done = threading.Event()
+        self._settings = settings
+        self._look = threading.Event()
+        self._store: RunStore = open_store(settings)
+        self._bus = open_bus(settings)
+        self._agent = Agent(
+            f"{socket.gethostname()}:{os.getpid()}",
+            make_tasks=lambda target: _pool(settings, target, "plait.bootstrap:build_runner", count),
+            make_flows=lambda target: _pool(settings, target, "plait.bootstrap.service:build_flow_runner", flows),
+            workers=count,
+            flows=flows,
+        )
+
+    def serve(self) -> None:
+        """Until `done` is set."""
+        self._agent.start()
+        self._bus.subscribe(lambda topic: self._look.set() if topic == "owner" else None)
+        while not self.done.is_set():
+            self._look.clear()
+            try:
+                self._agent.connect(row.address for row in self._store.owners() if row.address)
+            except StoreError as error:
+                log.warning("%s; it is tried again", error)
+            self._look.wait(LOOK_AT_OWNERS if self._agent.connected else RECONNECT)
+
+    def stop(self) -> None:
+        """From a signal handler: `serve` returns."""
+        self.done.set()
+        self._look.set()
+
+    def close(self, grace: float = 5.0) -> None:
+        """Give back what has not begun; what has, gets `grace` seconds."""
+        self._agent.stop(grace)
+        self._bus.close()
+        self._store.close()
+
+
+def _pool(settings: Settings, target: str, factory: str, workers: int) -> Executor:
+    from plait.adapters.executors.processes import ProcessExecutor
+
+    config = {"target": target, "path": user_path(), **_as_config(settings)}
+    return ProcessExecutor(factory, config, segments=settings.logs, workers=workers)
+
+
+def _as_config(settings: Settings) -> dict[str, Any]:
+    return {"home": str(settings.home), "db": settings.db, "results": settings.results, "logs": str(settings.logs)}
+
+
+def build_flow_runner(config: dict[str, Any]) -> Runner:
+    """The runner of the processes in which bodies of flows run: everything is imported before they are forked."""
+    import plait.adapters.executors.processes
+    import plait.adapters.executors.threads  # noqa: F401  what a session imports is imported once, here
+    from plait.bootstrap import load_definitions
+    from plait.runtime.flow_runner import FlowRunner
+
+    settings = Settings(
+        home=Path(config["home"]), db=config["db"], results=config["results"], logs=Path(config["logs"])
+    )
+    definitions = load_definitions(config)
+    return FlowRunner(definitions, lambda: open_session(settings, target=config["target"], echo=False, eager=False))
+
+
+# --- asking for runs --------------------------------------------------------------------------------------------------
+
+
+def request_run(  # noqa: PLR0913  each is one option of who asks
+    settings: Settings,
+    store: RunStore,
+    definitions: Definitions,
+    workflow: Workflow | None,
+    *,
+    params: Mapping[str, Any],
+    date: str | None = None,
+    partition: str | None = None,
+    select: str | None = None,
+    target: str,
+) -> RunId:
+    """Ask for a service-owned run of a workflow, or (none) of assets: durably, for whatever scheduler comes first.
+    Raises ParameterError for what does not fit."""
+    from plait.adapters.clock import SystemClock
+    from plait.adapters.ids import Uuid7Source
+    from plait.runtime.run_params import assets_request, request_of
+    from plait.runtime.run_request import first_row
+
+    now, run_id = SystemClock().now(), Uuid7Source().run_id()
+    if workflow is None:
+        request = assets_request(definitions, definitions.asset_job(select, "assets"), select, run_id, partition)
+    else:
+        results = result_store(settings)
+        request, _ = request_of(workflow, params, run_id, results, now, date=date, partition=partition)
+        target = definitions.files.get(workflow.name, target)
+    request = msgspec.structs.replace(request, target=str(Path(target).resolve()), session=False)
+    graph_hash = request.graph.hash()
+    store.save_graph(graph_hash, request.graph)
+    with store.transaction() as tx:
+        tx.create_run(first_row(request, run_id, graph_hash, None, now))
+    bus = open_bus(settings)
+    bus.publish("runs")
+    bus.close()
+    return run_id

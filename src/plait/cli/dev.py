@@ -1,0 +1,117 @@
+"""`plait dev`: a scheduler and a worker in one command, for a laptop.
+
+Theory of operation. Both are processes of their own, with sessions of their own, so that Ctrl-C reaches this process
+alone, which ends them in order: the worker first, so that what it gives back is recorded. Each holds the reading end
+of a pipe that this process never writes to: however this process ends, they read the pipe's end and stop. One that dies
+is started again, after a pause that grows.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+import click
+
+from plait.cli.common import say, settings
+from plait.cli.options import db_option
+from plait.cli.serving import PARENT, on_end
+
+LONGEST_PAUSE = 10.0
+STEADY = 10.0
+"""Seconds after which a process that dies is started again at once."""
+GRACE = 15.0
+
+
+@click.command()
+@click.argument("targets", nargs=-1, required=True)
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="How many tasks at once.")
+@db_option
+def dev(targets: tuple[str, ...], workers: int | None) -> int:
+    """Run a scheduler for TARGETS (files and folders) and a worker, until Ctrl-C. Files are loaded again when they
+    change.
+
+    \b
+      plait dev flows.py
+      plait runs start flows.py every_morning
+    """
+    database = settings().db
+    options = ["--workers", str(workers)] if workers is not None else []
+    children = [
+        Child("worker", ["--db", database, "worker", "--grace", "5", *options]),
+        Child("scheduler", ["--db", database, "scheduler", *targets]),
+    ]
+    done = threading.Event()
+    on_end(done.set)
+    say(f"plait: {database}; Ctrl-C ends it")
+    try:
+        for child in children:
+            child.start()
+        while not done.wait(0.2):
+            for child in children:
+                child.look_after()
+    finally:
+        for child in children:
+            child.end()
+    return 0
+
+
+class Child:
+    """A process of plait that is kept running."""
+
+    def __init__(self, name: str, args: Sequence[str]):
+        self._name = name
+        self._args = [sys.executable, "-m", "plait", *args]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ours = self._theirs = -1
+        self._began = 0.0
+        self._pause = 0.5
+        self._start_at = 0.0
+
+    def start(self) -> None:
+        """Start it."""
+        self._theirs, self._ours = os.pipe()
+        environment = {**os.environ, PARENT: str(self._theirs)}
+        self._process = subprocess.Popen(
+            self._args, env=environment, pass_fds=[self._theirs], start_new_session=True, stdin=subprocess.DEVNULL
+        )
+        os.close(self._theirs)
+        self._began = time.monotonic()
+
+    def look_after(self) -> None:
+        """Start it again if it has died."""
+        now = time.monotonic()
+        if self._process is None:
+            if now >= self._start_at:
+                self.start()
+            return
+        code = self._process.poll()
+        if code is None:
+            return
+        os.close(self._ours)
+        self._process = None
+        self._pause = 0.5 if now - self._began > STEADY else min(LONGEST_PAUSE, self._pause * 2)
+        self._start_at = now + self._pause
+        say(f"plait: the {self._name} ended ({_how(code)}); it is started again in {self._pause:g} s")
+
+    def end(self) -> None:
+        """End it in order; kill it when it takes too long."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            say(f"plait: the {self._name} did not end within {GRACE:g} s and is killed")
+            self._process.kill()
+            self._process.wait()
+        os.close(self._ours)
+
+
+def _how(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

@@ -1,0 +1,159 @@
+"""One transaction of a scheduler: the slots that are granted, what is handed out, and the rows of both.
+
+Theory of operation. Whether slots are free is known in the transaction that takes them, so grants come first; what they
+make ready is handed out as far as executors have room; then every run that has something to record is written. A run
+that was taken over by another process meanwhile is left out (its fence is looked at before anything of it is written),
+and the others go on.
+"""
+
+from plait.engine.decide import Decision, decide, dispatch, take
+from plait.engine.limits import RUN, Request
+from plait.model.errors import StaleToken
+from plait.model.ids import RunId, TaskNo
+from plait.model.rows import SlotRow
+from plait.model.stimuli import RunAdmitted, SlotsGranted
+from plait.ports import RunBatch, Transaction
+from plait.runtime.admission import RunAdmission
+from plait.runtime.carry_out import CommandCarrier
+from plait.runtime.hosted import Hosted
+from plait.runtime.rows import batch_of, update_run_row
+from plait.runtime.shell import Shell
+
+UNLIMITED = 1 << 30
+Touched = dict[RunId, Hosted]
+Lost = list[tuple[Hosted, StaleToken]]
+Committed = tuple[list[tuple[Hosted, Decision]], Lost]
+"""What was written, and which runs belong to another process by now."""
+
+
+class Committer:
+    """Writes for a scheduler. `hungry`: of each executor, the runs that have something ready for it, in order."""
+
+    def __init__(self, scheduler: Shell, admission: RunAdmission, carrier: CommandCarrier):
+        self._scheduler = scheduler
+        self._admission = admission
+        self._carrier = carrier
+        self.hungry: dict[str, Touched] = {}
+
+    def commit(self, touched: Touched, now: float, *, alone: bool = False) -> Committed:
+        """Grant, dispatch and write in one transaction; runs that this touches as well are added to `touched`, unless
+        it is to be left `alone`.
+
+        Raises what the store raises: then nothing was written, or, where the connection broke, nobody knows.
+        """
+        room = {name: executor.capacity() for name, executor in self._scheduler.executors.items()}
+        if self._scheduler.limits.may_grant():
+            with self._scheduler.store.transaction() as tx:
+                lost = self._grant(tx, touched, now, alone=alone)
+                self._dispatch(touched, room, now, alone=alone)
+                written, stale = self._write(tx, self._batches(touched, now))
+                return written, stale + lost
+        self._dispatch(touched, room, now, alone=alone)
+        batches = self._batches(touched, now)
+        if not batches:
+            return [], []
+        with self._scheduler.store.transaction() as tx:
+            return self._write(tx, batches)
+
+    # --- grants -------------------------------------------------------------------------------------------------------
+
+    def _grant(self, tx: Transaction, touched: Touched, now: float, *, alone: bool) -> Lost:
+        limits = self._scheduler.limits
+        lost: Lost = []
+        for request in limits.grantable():
+            run_id, no = request.owner
+            hosted = self._scheduler.runs.get(run_id)
+            if hosted is None:
+                limits.release(request.owner)
+            elif alone and run_id not in touched:
+                continue
+            elif not tx.is_leased(run_id, hosted.run.epoch):
+                limits.release(request.owner)
+                lost.append((hosted, StaleToken(f"run {run_id} was taken over while it waited for slots")))
+            elif not tx.acquire(_slots(request)):
+                limits.refused(request)
+            else:
+                limits.granted(request)
+                self._tell(hosted, no, now)
+                touched[run_id] = hosted
+        return lost
+
+    def _tell(self, hosted: Hosted, no: int, now: float) -> None:
+        if no == RUN:
+            decide(hosted.run, RunAdmitted(lengths=hosted.row.extra.get("lengths", {})), now)
+        else:
+            decide(hosted.run, SlotsGranted(no=TaskNo(no)), now)
+            self._carrier.slots_granted(hosted.run.run_id, TaskNo(no))
+
+    # --- dispatch -----------------------------------------------------------------------------------------------------
+
+    def _dispatch(self, touched: Touched, room: dict[str, int], now: float, *, alone: bool) -> None:
+        """Hand out what is ready, oldest hunger first, as far as there is room."""
+        for run_id, hosted in touched.items():
+            for name in hosted.run.ready:
+                self.hungry.setdefault(self._scheduler.executor_of(name), {})[run_id] = hosted
+        for executor, waiting in list(self.hungry.items()):
+            free = room.get(executor, UNLIMITED)
+            if free > 0:
+                self._feed(executor, free, waiting, now, only=touched if alone else None, touched=touched)
+            if not waiting:
+                del self.hungry[executor]
+
+    def _feed(
+        self, executor: str, free: int, waiting: Touched, now: float, *, only: Touched | None, touched: Touched
+    ) -> None:
+        fed: list[RunId] = []
+        for run_id, hosted in waiting.items():
+            if free <= 0:
+                break
+            if only is not None and run_id not in only:
+                continue
+            run = hosted.run
+            for name in [name for name in run.ready if self._scheduler.executor_of(name) == executor]:
+                handed = dispatch(run, name, free, now)
+                free -= len(handed)
+                if handed:
+                    touched[run_id] = hosted
+                if not run.ready[name]:
+                    del run.ready[name]
+            if free > 0:
+                fed.append(run_id)
+        for run_id in fed:
+            del waiting[run_id]
+
+    def forget(self, run_id: RunId) -> None:
+        """A run is not hosted any more."""
+        for waiting in self.hungry.values():
+            waiting.pop(run_id, None)
+
+    # --- rows ---------------------------------------------------------------------------------------------------------
+
+    def _batches(self, touched: Touched, now: float) -> list[tuple[Hosted, Decision, RunBatch]]:
+        found: list[tuple[Hosted, Decision, RunBatch]] = []
+        for hosted in touched.values():
+            if hosted.has_output:
+                decision = take(hosted.run)
+                if decision.changed:
+                    hosted.row = update_run_row(hosted.row, hosted.run, self._scheduler.owner)
+                batch, hosted.seq = batch_of(hosted.run, hosted.row, decision, hosted.seq, now, hosted.decided)
+                found.append((hosted, decision, batch))
+        return found
+
+    def _write(self, tx: Transaction, batches: list[tuple[Hosted, Decision, RunBatch]]) -> Committed:
+        written: list[tuple[Hosted, Decision]] = []
+        stale: Lost = []
+        for hosted, decision, batch in batches:
+            try:
+                tx.write(batch)
+            except StaleToken as error:
+                stale.append((hosted, error))
+            else:
+                written.append((hosted, decision))
+        for remembered in self._admission.after(hosted for hosted, decision in written if decision.changed):
+            tx.save_workflow(remembered)
+        return written, stale
+
+
+def _slots(request: Request) -> list[SlotRow]:
+    run_id, no = request.owner
+    return [SlotRow(key=use.key, run_id=run_id, no=no, slots=use.slots) for use in request.uses]

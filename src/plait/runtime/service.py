@@ -1,0 +1,229 @@
+"""A scheduler as a service: it leases runs that belong to nobody's session, fires schedules, and survives the others.
+
+Theory of operation. No thread and no waiting in here: whoever drives it (`service_threads`, or the simulation) calls
+`beat` every few seconds, `heard` for what other processes say, `on_time` when `next_timer` is due; what executors
+report goes to the scheduler. A run that is asked for is a row that nobody owns; a run whose scheduler died is one
+again. `claim` leases such runs (the store gives each to one scheduler) and goes on with them from their rows: there is
+no other way in, so what happens after a crash is what happens at the start (C6).
+
+What is said to a run lies in the store's inbox, and goes with the transaction that decides it. A flow's body is handed
+to a worker with its run: the worker's process leases it from then on, and hands it back when the body is suspended or
+its process dies.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+
+from plait.engine.decide import Decision
+from plait.engine.run import Run
+from plait.model.errors import StaleToken, StoreError
+from plait.model.ids import RunId
+from plait.model.outcome import Verdict
+from plait.model.states import LIVE, RUN_TERMINAL, RunState
+from plait.model.stimuli import ExecutionFinished, ExecutionLost, Stimulus
+from plait.model.wire import Finished, Report, Returned, Started
+from plait.runtime.firing import Firing
+from plait.runtime.hosted import Hosted
+from plait.runtime.lease import Lease, look_around
+from plait.runtime.node_runs import NodeRuns
+from plait.runtime.own_triggers import OwnTriggers
+from plait.runtime.recovery import Recovery
+from plait.runtime.run_request import RunRequest
+from plait.runtime.scheduler import Scheduler
+
+MOST_RUNS = 10_000
+"""Runs that one scheduler hosts at once; more wait in the database (C8)."""
+CLAIM_AT_ONCE = 200
+SLOW_BEATS = 3
+"""On every so many-th beat the service looks at everything, as if it had missed what others said."""
+log = logging.getLogger("plait.service")
+
+
+class Service:
+    """Owns service-owned runs through one scheduler. `publish(topic)` wakes the other processes on the database."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        lease: Lease,
+        *,
+        publish: Callable[[str], None],
+        most_runs: int = MOST_RUNS,
+    ):
+        self.scheduler = scheduler
+        self.lease = lease
+        self.recovery = Recovery(scheduler)
+        self.firing = Firing(scheduler)
+        self._publish = publish
+        self._most_runs = most_runs
+        self._beats = 0
+        self._freed = False
+        self._crashes: dict[RunId, str] = {}
+        """Why the processes ended that had taken these runs over."""
+        runs = NodeRuns(scheduler, self._deployed)
+        OwnTriggers(scheduler, runs, scheduler.carrier.start_trigger)
+        scheduler.strays = self._stray
+        scheduler.observers.append(self._observe)
+        scheduler.carrier.on_end.append(self._ended)
+        scheduler.set_limits([])
+
+    # --- what its driver calls ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Register, see who is dead, and take what is there."""
+        self.lease.renew()
+        self.lease.sweep()
+        self.firing.look()
+        self._publish("owner")
+
+    def beat(self) -> bool:
+        """Prolong the lease and see who is dead. False when others took this service for dead: it has to `abandon`."""
+        if not self.lease.renew():
+            return False
+        self._beats += 1
+        if self.lease.sweep():
+            self.claim()
+        elif self._beats % SLOW_BEATS == 0:
+            self.look()
+        return True
+
+    def heard(self, topic: str) -> None:
+        """Another process says that something has changed."""
+        match topic:
+            case "definitions":
+                self.firing.look()
+                self.scheduler.nudge()
+            case "runs":
+                self.claim()
+            case "owner":
+                pass
+            case _:
+                look_around(self.scheduler)
+
+    def look(self) -> None:
+        """Look at everything that others may have changed."""
+        self.firing.look()
+        self.claim()
+        look_around(self.scheduler)
+        self.scheduler.nudge()
+
+    def next_timer(self) -> float | None:
+        """When there is something to do next (epoch seconds)."""
+        times = (self.scheduler.next_timer(), self.firing.next_at, self.recovery.next_at)
+        return min((at for at in times if at is not None), default=None)
+
+    def on_time(self) -> None:
+        """Do what is due."""
+        now = self.scheduler.clock.now()
+        made = 0
+        if self.firing.next_at is not None and self.firing.next_at <= now:
+            try:
+                made = self.firing.fire(now)
+            except StoreError as error:
+                log.warning("schedules could not be fired, it is tried again: %s", error)
+                self.firing.next_at = now + 1.0
+        if self.recovery.next_at is not None and self.recovery.next_at <= now:
+            self.recovery.go_on(now)
+            made += 1
+        if made:
+            self.scheduler.pump()
+        else:
+            self.scheduler.on_time()
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell the other processes, once for all that happened, that slots are free or runs are over."""
+        if self._freed:
+            self._freed = False
+            self._publish("freed")
+
+    def claim(self) -> int:
+        """Lease runs that nobody owns and go on with them; returns how many."""
+        count = 0
+        while (room := min(CLAIM_AT_ONCE, self._most_runs - len(self.scheduler.runs))) > 0:
+            claimed = self.scheduler.store.claim(self.scheduler.owner, room)
+            for run_id in claimed:
+                self._adopt(run_id)
+            count += len(claimed)
+            if claimed:
+                look_around(self.scheduler)
+                self._let_go_of_ended(claimed)
+            if len(claimed) < room:
+                break
+        return count
+
+    def stop(self) -> None:
+        """End in order: what is hosted is free for other schedulers."""
+        self.lease.release("its scheduler was stopped")
+        self._publish("runs")
+
+    # --- taking and giving up -----------------------------------------------------------------------------------------
+
+    def _adopt(self, run_id: RunId) -> None:
+        try:
+            self.scheduler.adopt(run_id, first=self._crashed_bodies)
+        except StaleToken:
+            return
+        except Exception as error:  # noqa: BLE001  a run that cannot be read must not keep the others from starting
+            self.recovery.set_back(run_id, error)
+
+    def _let_go_of_ended(self, claimed: list[RunId]) -> None:
+        """Runs that were over, and that nobody asked to go on, are nobody's again."""
+        ended = [
+            run_id
+            for run_id in claimed
+            if (hosted := self.scheduler.runs.get(run_id)) is not None and hosted.run.state in RUN_TERMINAL
+        ]
+        if ended:
+            self.scheduler.store.let_go(ended, self.scheduler.owner, self.scheduler.clock.now())
+            for run_id in ended:
+                self.scheduler.release(run_id)
+
+    def _deployed(self, workflow: str) -> RunRequest | None:
+        """A run of a deployed workflow that a task starts, as far as it is known before it."""
+        found = self.scheduler.store.definitions.deployment(workflow)
+        graph = self.scheduler.store.load_graph(found.graph_hash) if found is not None else None
+        if found is None or graph is None:
+            return None
+        return RunRequest(graph=graph, target=found.target, lengths=found.lengths, tags=found.tags)
+
+    # --- what the scheduler tells -------------------------------------------------------------------------------------
+
+    def _observe(self, hosted: Hosted, decision: Decision) -> None:
+        if decision.released or decision.assets or hosted.run.state in RUN_TERMINAL:
+            self._freed = True
+            self.scheduler.nudge()
+
+    def _ended(self, hosted: Hosted) -> None:
+        self.scheduler.release(hosted.run.run_id)
+
+    # --- runs that workers have taken over ----------------------------------------------------------------------------
+
+    def _stray(self, report: Report) -> None:
+        """A report on a run that is not hosted here: a flow's body, with which the run was handed over."""
+        if isinstance(report, Started):
+            return
+        row = self.scheduler.store.get_run(report.run_id)
+        if row is None or row.session or RunState(row.state) in RUN_TERMINAL:
+            return
+        if row.owner == self.scheduler.owner:  # its worker ended before it took the run over
+            self.scheduler.resume(row.run_id, epoch=row.epoch, first=lambda run: _as_reported(report))
+            return
+        if isinstance(report, Finished) and report.outcome.verdict is Verdict.CRASHED:
+            error = report.outcome.error
+            self._crashes[row.run_id] = error.message if error is not None else "its process died"
+        self.lease.sweep()
+        self.claim()
+
+    def _crashed_bodies(self, run: Run) -> Iterable[Stimulus]:
+        """The process of a flow's body crashed: that is one failed attempt, for which its retry policy counts."""
+        reason = self._crashes.pop(run.run_id, None)
+        if reason is not None:
+            for task in run.tasks.values():
+                if task.node.body and task.state in LIVE:
+                    yield ExecutionLost(no=task.no, token=task.token, reason=reason)
+
+
+def _as_reported(report: Finished | Returned) -> Iterable[Stimulus]:
+    if isinstance(report, Finished):
+        yield ExecutionFinished(no=report.no, token=report.token, outcome=report.outcome)

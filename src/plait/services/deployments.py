@@ -1,0 +1,118 @@
+"""What a service runs: the workflows that the files of its code locations define, and their triggers.
+
+Files are loaded in isolation (`worker.isolated`), and only those that have changed since they were loaded last, by
+whatever process. A file that does not load keeps what it defined before, and says why it does not; one that is gone, or
+does not define a workflow any more, takes that out of service: its runs stay and go on.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from plait.engine import schedules
+from plait.model.graph import Graph
+from plait.model.rows import DeploymentRow, FileRow
+from plait.ports import Clock, RunStore
+from plait.worker.found import Found, FoundWorkflow
+from plait.worker.isolated import LOAD_TIMEOUT, Request, load_isolated
+from plait.worker.loading import files_of, stamp_of
+
+Load = Callable[[Request], Found]
+
+
+class Synced(msgspec.Struct, kw_only=True):
+    """What a look at a location came to: files that were loaded, workflows that were deployed or taken out, and the
+    errors of the files that do not load (also of those that have not changed)."""
+
+    loaded: list[str] = []
+    deployed: list[str] = []
+    gone: list[str] = []
+    errors: list[FileRow] = []
+
+    @property
+    def changed(self) -> bool:
+        """Whether other processes have something to look at."""
+        return bool(self.deployed or self.gone)
+
+
+class Deployments:
+    """Keeps a database's deployments as the files of code locations are."""
+
+    def __init__(
+        self, store: RunStore, clock: Clock, *, load: Load = load_isolated, load_timeout: float = LOAD_TIMEOUT
+    ):
+        self._store = store
+        self._clock = clock
+        self._load = load
+        self._load_timeout = load_timeout
+
+    def sync(self, location: str) -> Synced:
+        """Load the files of a location (a file or a folder) that have changed, and deploy what they define. Raises
+        UsageError when there is no such place."""
+        location = str(Path(location).resolve())
+        stamps = {str(file): stamp_of(file) for file in files_of(location)}
+        known = {row.path: row for row in self._store.definitions.files(location)}
+        changed = [path for path, stamp in stamps.items() if path not in known or known[path].stamp != stamp]
+        missing = [path for path in known if path not in stamps]
+        synced = Synced(errors=[row for row in known.values() if row.error and row.path not in (*changed, *missing)])
+        if not changed and not missing:
+            return synced
+        found = Found()
+        if changed:
+            request = Request(target=location, timeout=self._load_timeout, graphs=True, files=tuple(changed))
+            found = self._load(request)
+        self._deploy(location, found, {path: stamps[path] for path in changed}, missing, synced)
+        return synced
+
+    def _deploy(
+        self, location: str, found: Found, changed: dict[str, str], missing: Sequence[str], synced: Synced
+    ) -> None:
+        now = self._clock.now()
+        rows = self._rows(location, found, changed, now)
+        broken = {row.path for row in rows if row.error}
+        defined = {each.name: each for each in found.workflows if each.graph is not None and each.file not in broken}
+        looked_at = (set(changed) - broken) | set(missing)
+        before = {row.workflow: row for row in self._store.definitions.deployments() if row.target in looked_at}
+        gone = [name for name in before if name not in defined]
+        for each in defined.values():
+            graph = _graph(each)
+            self._store.save_graph(graph.hash(), graph)
+        with self._store.transaction() as tx:
+            tx.save_files(rows, gone=missing)
+            tx.undeploy(gone)
+            for each in defined.values():
+                graph = _graph(each)
+                triggers = [schedules.begin(each.name, no, spec, now) for no, spec in enumerate(graph.triggers)]
+                tx.deploy(_deployment(each, graph, now), triggers)
+        synced.loaded = sorted(changed)
+        synced.deployed = sorted(defined)
+        synced.gone = sorted(gone)
+        synced.errors += [row for row in rows if row.error]
+
+    def _rows(self, location: str, found: Found, changed: dict[str, str], now: float) -> list[FileRow]:
+        rows = {
+            path: FileRow(path=path, location=location, stamp=stamp, loaded_at=now) for path, stamp in changed.items()
+        }
+        for problem in found.errors:
+            row = rows.get(problem.file)
+            if row is not None:
+                row.error, row.traceback = problem.error, problem.traceback
+        return list(rows.values())
+
+
+def _graph(each: FoundWorkflow) -> Graph:
+    assert each.graph is not None  # the loader was asked for graphs
+    return each.graph
+
+
+def _deployment(each: FoundWorkflow, graph: Graph, now: float) -> DeploymentRow:
+    return DeploymentRow(
+        workflow=each.name,
+        kind=each.kind,
+        target=each.file,
+        graph_hash=graph.hash(),
+        lengths=graph.default_lengths(),
+        tags=graph.tags,
+        updated_at=now,
+    )
