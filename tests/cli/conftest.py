@@ -39,7 +39,9 @@ class Command:
         self.folder = folder
         self.notes = folder / "notes.txt"
         self.started: list[subprocess.Popen[str]] = []
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PLAIT_") and name != "COLUMNS"}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith("PLAIT_") and name != "COLUMNS"
+        }
         kept["PYTHONPATH"] = str(Path(plait_itself.__file__).parents[1])  # the plait that is tested, wherever it lies
         self.env = {**kept, "PLAIT_HOME": str(folder / "home"), "NOTES": str(self.notes), "PYTHONIOENCODING": "utf-8"}
 
