@@ -11,12 +11,12 @@ import os
 import selectors
 import socket
 import threading
-import time
 from collections.abc import Iterable, Sequence
 
 from plait.adapters.workers import messages as m
 from plait.adapters.workers.pools import MakePool, Pools
 from plait.adapters.workers.stream import Stream
+from plait.adapters.workers.wires import UNIX, Thread, Wires
 from plait.model.wire import Finished, Report, Returned, Started
 from plait.worker import endings
 
@@ -49,7 +49,16 @@ class _Entry:
 class Agent:
     """Runs executions for schedulers. `workers` and `flows`: how many processes of each kind at once."""
 
-    def __init__(self, name: str, *, make_tasks: MakePool, make_flows: MakePool, workers: int, flows: int):
+    def __init__(
+        self,
+        name: str,
+        *,
+        make_tasks: MakePool,
+        make_flows: MakePool,
+        workers: int,
+        flows: int,
+        wires: Wires = UNIX,
+    ):
         self._name = name
         self._lock = threading.RLock()
         self._pools = {m.TASKS: Pools(make_tasks, workers, self), m.FLOWS: Pools(make_flows, flows, self)}
@@ -57,18 +66,17 @@ class Agent:
         self._entries: dict[m.Key, _Entry] = {}
         self._kept: list[tuple[float, Report]] = []
         """Reports for which there was no scheduler."""
-        self._selector = selectors.DefaultSelector()
-        self._wake_out, self._wake_in = os.pipe()
-        os.set_blocking(self._wake_out, False)
-        os.set_blocking(self._wake_in, False)
+        self._wires = wires
+        self._selector = wires.selector()
+        self._wake_out, self._wake_in = wires.pair()
         self._selector.register(self._wake_out, selectors.EVENT_READ)
         self._stopping = False
         self._stopped = False
-        self._thread = threading.Thread(target=self._serve, name="plait-agent", daemon=True)
+        self._thread: Thread | None = None
 
     def start(self) -> None:
         """Begin to serve."""
-        self._thread.start()
+        self._thread = self._wires.spawn("plait-agent", self._serve)
 
     @property
     def connected(self) -> set[str]:
@@ -82,11 +90,9 @@ class Agent:
             with self._lock:
                 if address in self._hubs or self._stopping:
                     continue
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                sock.connect(address)
+                sock = self._wires.connect(address)
             except OSError:  # it is gone, or not there yet: it is tried again
-                sock.close()
                 continue
             self._join(_Hub(address, sock))
 
@@ -131,7 +137,7 @@ class Agent:
             self._pools[entry.kind].reported(report)
         addresses = [entry.hub.address] if entry.hub is not None else list(self._hubs)
         if not addresses and entry.kind == m.TASKS and isinstance(report, Finished):
-            self._kept.append((time.monotonic(), report))
+            self._kept.append((self._wires.now(), report))
         for address in addresses:
             by_hub.setdefault(address, ([], []))[entry.kind == m.FLOWS].append(report)
 
@@ -154,30 +160,31 @@ class Agent:
             self._wake()
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # it is full: the thread is being woken
-            os.write(self._wake_in, b"x")
+        with contextlib.suppress(OSError):  # it is full, the thread is being woken; or closed, it has ended
+            self._wake_in.send(b"x")
 
     # --- the thread ---------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
         try:
             while not self._stopped:
-                self._turn()
+                self.turn()
         except Exception:  # noqa: BLE001  a defect of plait: the process ends, and its work is offered to others
             _log.exception("the worker failed")
             os._exit(70)
         self._close()
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Wait until something has come, and deal with it."""
         ready = self._selector.select(LOOK_AFTER)
         with self._lock:
             for key, events in ready:
                 if isinstance(key.data, _Hub):
                     self._on_hub(key.data, events)
                 else:
-                    os.read(self._wake_out, 4096)
+                    self._wake_out.recv(4096)
             idle = [executor for pools in self._pools.values() for executor in pools.idle()]
-            old = time.monotonic() - KEEP_ORPHANS
+            old = self._wires.now() - KEEP_ORPHANS
             self._kept = [(at, report) for at, report in self._kept if at > old]
         for executor in idle:
             executor.stop(0.0)
@@ -242,7 +249,7 @@ class Agent:
             executor.stop(grace)
         self._stopped = True
         self._wake()
-        if self._thread is not threading.current_thread():
+        if self._thread is not None:
             self._thread.join()
 
     def _close(self) -> None:
@@ -250,5 +257,5 @@ class Agent:
             hub.flush()
             hub.close()
         self._selector.close()
-        os.close(self._wake_in)
-        os.close(self._wake_out)
+        self._wake_in.close()
+        self._wake_out.close()

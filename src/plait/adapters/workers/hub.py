@@ -15,12 +15,12 @@ import os
 import selectors
 import socket
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 from plait.adapters.executors.sinks import LoggedSink
 from plait.adapters.workers import messages as m
 from plait.adapters.workers.stream import Stream
+from plait.adapters.workers.wires import UNIX, Thread, Wires
 from plait.model.ids import RunId, TaskNo, Token
 from plait.model.wire import PROTOCOL, Execution, Finished, Report, Returned, Started
 from plait.ports import Capabilities, Capture, Kill, ReportSink
@@ -64,7 +64,7 @@ class WorkerHub:
     """Listens at `path` (a Unix socket, private to the user). `on_holding` is called when workers of a scheduler that
     died say what they are at."""
 
-    def __init__(self, path: str, *, on_holding: Callable[[], None] = lambda: None):
+    def __init__(self, path: str, *, on_holding: Callable[[], None] = lambda: None, wires: Wires = UNIX):
         self.path = path
         self.tasks = LinkedExecutor(self, m.TASKS)
         self.flows = LinkedExecutor(self, m.FLOWS)
@@ -77,13 +77,12 @@ class WorkerHub:
         self._roomy = False
         """Whether an agent has said how much room it has: the scheduler may hand out more."""
         self._sink: LoggedSink | None = None
-        self._selector = selectors.DefaultSelector()
-        self._wake_out, self._wake_in = os.pipe()
-        os.set_blocking(self._wake_out, False)
-        os.set_blocking(self._wake_in, False)
+        self._wires = wires
+        self._selector = wires.selector()
+        self._wake_out, self._wake_in = wires.pair()
         self._selector.register(self._wake_out, selectors.EVENT_READ)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._thread: threading.Thread | None = None
+        self._listener: socket.socket | None = None
+        self._thread: Thread | None = None
         self._stopped = False
 
     def start(self, sink: ReportSink) -> None:
@@ -91,15 +90,9 @@ class WorkerHub:
         if self._thread is not None:
             return
         self._sink = LoggedSink(sink)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
-        self._listener.bind(self.path)
-        os.chmod(self.path, 0o600)
-        self._listener.listen(64)
-        self._listener.setblocking(False)
+        self._listener = self._wires.listen(self.path)
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._serve, name="plait-hub", daemon=True)
-        self._thread.start()
+        self._thread = self._wires.spawn("plait-hub", self._serve)
 
     @property
     def workers(self) -> int:
@@ -161,12 +154,12 @@ class WorkerHub:
             return
         self._stopped = True
         self._wake()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is not None:
             self._thread.join()
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # it is full: the thread is being woken
-            os.write(self._wake_in, b"x")
+        with contextlib.suppress(OSError):  # it is full, the thread is being woken; or closed, it has ended
+            self._wake_in.send(b"x")
 
     def _watch(self, link: _Link) -> None:
         """Wait for the link's readiness to take more, while something is unsent."""
@@ -179,23 +172,24 @@ class WorkerHub:
     def _serve(self) -> None:
         try:
             while not self._stopped:
-                self._turn()
+                self.turn()
         except Exception:  # noqa: BLE001  a defect of plait: said, and the workers connect to another scheduler
             _log.exception("the hub for workers failed")
         finally:
             self._close()
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Wait until something has come, and deal with it."""
         ready = self._selector.select(FORGET_AFTER)
         held = False
         with self._lock:
             for key, events in ready:
                 if isinstance(key.data, _Link):
                     held = self._on_link(key.data, events) or held
-                elif key.fileobj is self._listener:
-                    self._accept()
+                elif key.fileobj is self._wake_out:
+                    self._wake_out.recv(4096)
                 else:
-                    os.read(self._wake_out, 4096)
+                    self._accept()
             self._forget_old()
             reports, self._pending = self._pending, []
             roomy, self._roomy = self._roomy, False
@@ -205,6 +199,7 @@ class WorkerHub:
             self.on_holding()
 
     def _accept(self) -> None:
+        assert self._listener is not None  # only what listens is connected to
         with contextlib.suppress(BlockingIOError):  # it went away again
             link = _Link(self._listener.accept()[0])
             self._links.append(link)
@@ -273,11 +268,11 @@ class WorkerHub:
     def _of_orphan(self, key: m.Key, report: Report) -> None:
         orphan = self._orphans.get(key)
         if orphan is not None and not isinstance(report, Started):
-            orphan.report, orphan.at = report, time.monotonic()
+            orphan.report, orphan.at = report, self._wires.now()
 
     def _forget_old(self) -> None:
         if self._orphans:
-            old = time.monotonic() - FORGET_AFTER
+            old = self._wires.now() - FORGET_AFTER
             for key in [key for key, each in self._orphans.items() if each.report is not None and each.at < old]:
                 del self._orphans[key]
 
@@ -301,12 +296,13 @@ class WorkerHub:
             for link in self._links:
                 link.close()
             self._links.clear()
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
         self._selector.close()
-        os.close(self._wake_in)
-        os.close(self._wake_out)
+        self._wake_in.close()
+        self._wake_out.close()
 
 
 class LinkedExecutor:
