@@ -50,6 +50,8 @@ class LimitBook:
         self.lines: dict[str, list[tuple[int, int, Request]]] = {}
         self.waiting: dict[Owner, Request] = {}
         self.foreign: set[str] = set()
+        self._owners: dict[RunId, set[Owner]] = {}
+        """Of each run: who holds something, or waits."""
         self._arrivals = 0
 
     def resize(self, key: str, slots: int) -> None:
@@ -60,6 +62,7 @@ class LimitBook:
         """Get in line. An owner that waits or holds already is left as it is."""
         if owner in self.waiting or owner in self.held:
             return
+        self._owners.setdefault(owner[0], set()).add(owner)
         request = Request(owner, uses, priority)
         self._arrivals += 1
         self.waiting[owner] = request
@@ -68,6 +71,7 @@ class LimitBook:
     def adopt(self, owner: Owner, uses: tuple[LimitUse, ...]) -> None:
         """The owner holds these slots already, in the store: its run was taken over."""
         if owner not in self.held:
+            self._owners.setdefault(owner[0], set()).add(owner)
             self.held[owner] = uses
             for use in uses:
                 self.used[use.key] = self.used.get(use.key, 0) + use.slots
@@ -80,10 +84,15 @@ class LimitBook:
         request = self.waiting.pop(owner, None)
         if request is not None:
             request.alive = False
+        of_run = self._owners.get(owner[0])
+        if of_run is not None:
+            of_run.discard(owner)
+            if not of_run:
+                del self._owners[owner[0]]
 
     def forget_run(self, run_id: RunId) -> None:
         """Release everything of a run."""
-        for owner in [owner for owner in (*self.held, *self.waiting) if owner[0] == run_id]:
+        for owner in tuple(self._owners.get(run_id, ())):
             self.release(owner)
 
     def may_grant(self) -> bool:

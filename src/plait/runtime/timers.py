@@ -11,13 +11,13 @@ class Timers:
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, RunId, SetTimer]] = []
-        self._latest: dict[tuple[RunId, str, int | None], int] = {}
+        self._latest: dict[RunId, dict[tuple[str, int | None], int]] = {}
         self._count = 0
 
     def set(self, run_id: RunId, timer: SetTimer) -> None:
         """Add a timer."""
         self._count += 1
-        self._latest[run_id, timer.kind, timer.no] = self._count
+        self._latest.setdefault(run_id, {})[timer.kind, timer.no] = self._count
         heapq.heappush(self._heap, (timer.at, self._count, run_id, timer))
 
     def next_at(self) -> float | None:
@@ -34,15 +34,14 @@ class Timers:
             if at is None or at > now:
                 break
             _, _, run_id, timer = heapq.heappop(self._heap)
-            del self._latest[run_id, timer.kind, timer.no]
+            del self._latest[run_id][timer.kind, timer.no]
             found.append((run_id, timer))
         return found
 
     def forget_run(self, run_id: RunId) -> None:
         """Drop all timers of a run."""
-        for key in [key for key in self._latest if key[0] == run_id]:
-            del self._latest[key]
+        self._latest.pop(run_id, None)
 
     def _alive(self, entry: tuple[float, int, RunId, SetTimer]) -> bool:
         _, count, run_id, timer = entry
-        return self._latest.get((run_id, timer.kind, timer.no)) == count
+        return self._latest.get(run_id, {}).get((timer.kind, timer.no)) == count
