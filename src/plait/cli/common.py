@@ -136,6 +136,26 @@ def own_stream(stream: TextIO) -> TextIO:
     return open(fd, "w", encoding=stream.encoding or "utf-8", errors="backslashreplace", buffering=1)
 
 
+@contextmanager
+def users_code() -> Iterator[None]:
+    """While user code is loaded or runs in this process: what it writes to stdout goes to stderr, also what a
+    sub-process or native code writes. Stdout is for results."""
+    try:
+        out, err = sys.stdout.fileno(), sys.stderr.fileno()
+        sys.stdout.flush()
+        kept = os.dup(out)
+    except (OSError, ValueError, AttributeError):  # closed, or a test's stream, which has no file
+        yield
+        return
+    try:
+        os.dup2(err, out)
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, out)
+        os.close(kept)
+
+
 def say(text: str) -> None:
     """A line for people, on stderr."""
     click.echo(text, err=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from plait.cli import summary
 from plait.cli.board import Board
-from plait.cli.common import open_queries, print_json, say, settings
+from plait.cli.common import open_queries, print_json, say, settings, users_code
 from plait.cli.interrupts import Interrupts
 from plait.cli.progress import display
 from plait.model.errors import UserError
@@ -34,7 +34,8 @@ def load(target: str) -> Definitions:
     from plait.worker.loading import load_target
 
     try:
-        return load_target(target)
+        with users_code():
+            return load_target(target)
     except UserError:
         raise
     except Exception as error:
@@ -63,7 +64,7 @@ def carry_out(
         shown = display(feed.board, title, feed.refresh)
         shown.start()
         try:
-            with interrupts:
+            with users_code(), interrupts:
                 trouble = _begin_and_wait(session, begin, feed, interrupts)
         finally:
             shown.stop()

@@ -24,6 +24,8 @@ TIMES = "\u00d7"
 MOST_FAILURES = 3
 MOST_ERRORS = 8
 LOG_LINES = 12
+MOST_LOG_LINES = 60
+"""Of which those that are shown are taken: the stack of a process that crashed is mostly plait's own."""
 MOST_RESULT = 4000
 _RANK = {"failed": 0, "crashed": 0, "upstream_failed": 1, "cancelled": 2, "running": 3, "success": 9}
 
@@ -137,7 +139,7 @@ def show_failures(queries: RunQueries, logs: RunLogs, view: RunView) -> None:
     for row, error in queries.failures(run_id):
         alike.setdefault((error.type, error.where), []).append((row, error))  # a body fails with the error of its task
     for (row, error), *more in list(alike.values())[:MOST_FAILURES]:
-        _show_failure(row, error, logs.tail(run_id, row, LOG_LINES), len(more))
+        _show_failure(row, error, logs.tail(run_id, row, MOST_LOG_LINES), len(more))
     if len(alike) > MOST_FAILURES:
         say(f"\nother failures: plait runs show {view.run_id}")
 
@@ -149,23 +151,29 @@ def _show_failure(row: TaskRow, error: ErrorInfo, log: str, more: int) -> None:
     others = f", and {more} more like it" if more else ""
     say(click.style(f"\n{name} {row.state} (attempt {row.attempt}{others})", fg="red", bold=True))
     say("\n".join(f"  {line}" for line in of_user(error).splitlines()))
-    if log:
+    last = _without_own_frames(log.splitlines())[-LOG_LINES:]
+    if last:
         say("  the last lines of its log:")
-        say("\n".join(f"  | {line}" for line in log.splitlines()))
+        say("\n".join(f"  | {line}" for line in last))
 
 
 def of_user(error: ErrorInfo) -> str:
     """A traceback without plait's own frames, or the error's text where there is none."""
+    shown = _without_own_frames(error.traceback.rstrip().splitlines())
+    return "\n".join(shown) if shown else error.text
+
+
+def _without_own_frames(lines: Sequence[str]) -> list[str]:
+    """Lines without the frames of plait and of Python's own start, in tracebacks and in what faulthandler writes."""
     from plait.worker.found import OWN_FOLDER
 
-    lines = error.traceback.rstrip().splitlines()
     shown: list[str] = []
     skipping = False
     for line in lines:
         if line.startswith("  File "):
-            skipping = line.startswith(f'  File "{OWN_FOLDER}')
+            skipping = line.startswith((f'  File "{OWN_FOLDER}', '  File "<frozen '))
         elif not line.startswith("   "):
             skipping = False
         if not skipping:
             shown.append(line)
-    return "\n".join(shown) if shown else error.text
+    return shown

@@ -159,7 +159,8 @@ class Session:
     def resume(self, run_id: RunId, definitions: Definitions, *, tasks: Sequence[str] = ()) -> None:
         """Go on with a crashed run; run the failures (and what is below them) of a failed one again.
 
-        With `tasks` (keys): run these and what is below them again, whatever they came to.
+        With `tasks` (keys): run these and what is below them again, whatever they came to. Raises UsageError when
+        nothing is to run again.
         """
         row = self.store.get_run(run_id)
         if row is None:
@@ -171,6 +172,9 @@ class Session:
         else:
             live = definitions.workflow(row.workflow).live
         self._take_over(run_id, live, tasks)
+        run = self.scheduler.runs[run_id].run
+        if run.state in RUN_TERMINAL and run.finished_at == row.finished_at:
+            raise UsageError(f"nothing of run {run_id} is to run again", right="start a new run")
 
     def host(self, run_id: RunId, definitions: Definitions, *, epoch: int) -> None:
         """Take over a service's run that its scheduler, which leases it under `epoch`, hands over. Raises StaleToken

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from plait.cli.common import open_queries
+from plait.cli.common import open_store
 from plait.cli.completions import complete_run
 from plait.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
     from plait.model.ids import RunId
+    from plait.model.rows import RunRow
     from plait.runtime.session import Session
+
+MOST_NAMES = 30
 
 
 @click.command()
@@ -26,7 +30,8 @@ if TYPE_CHECKING:
 def retry(run_id: str, task: str | None, executor: str | None, workers: int | None, as_json: bool) -> int:
     """Run the failures of RUN_ID again and what is below them, in this process; what has succeeded stays.
 
-    The code is loaded from where the run had it.
+    The code is loaded from where the run had it. The tasks of a flow are called by its body: name the flow to run it
+    again as a whole.
 
     \b
       plait runs retry 0199b3f2
@@ -34,11 +39,16 @@ def retry(run_id: str, task: str | None, executor: str | None, workers: int | No
     """
     from plait.cli.running import carry_out, load
     from plait.model.errors import UsageError
+    from plait.services.queries import RunQueries
 
-    with open_queries() as queries:
-        row = queries.find(run_id)
-        if task is not None and all(view.key != task for view in queries.view(row.run_id).tasks):
-            raise UsageError(f"run {row.run_id} has no task {task!r}", right=f"plait runs show {row.run_id}")
+    with open_store() as store:
+        row = RunQueries(store).find(run_id)
+        graph = store.load_graph(row.graph_hash)
+    known = [node.key for node in graph.nodes] if graph is not None else []
+    if task is not None and task not in known:
+        raise UsageError(
+            f"run {row.run_id} has no task {task!r} that can run again by itself", right=_names(row, known)
+        )
     if not row.target or ("/" in row.target and not Path(row.target).exists()):
         where = f"{row.target} is not there any more" if row.target else "it was started by a script or a notebook"
         raise UsageError(
@@ -52,3 +62,10 @@ def retry(run_id: str, task: str | None, executor: str | None, workers: int | No
 
     title = f"retry of {row.workflow}"
     return carry_out(row.target, begin, title=title, executor=executor, workers=workers, as_json=as_json)
+
+
+def _names(row: RunRow, known: Sequence[str]) -> str:
+    """What `--task` can be."""
+    if row.kind == "flow":
+        return f"--task {row.workflow}      # the flow as a whole: its body calls its tasks"
+    return f"one of: {', '.join(known)}" if len(known) <= MOST_NAMES else f"plait runs show {row.run_id} lists them"
