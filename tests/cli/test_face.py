@@ -96,6 +96,8 @@ def test_completion_offers_commands_and_runs(shared: Command, files: Path) -> No
         return shared(**words).out
 
     assert "runs" in offered("plait ru")
+    for command in ("run", "check", "list", "graph"):
+        assert offered(f"plait {command} work") == "file\nwork\n_\n"  # the shell completes it as a path
     run_id = shared("run", files / "one.py", "--json", "--executor", "inline").json["run_id"]
     assert run_id in offered("plait runs show 0")
 

@@ -19,7 +19,7 @@ COUNT_EVERY = 0.2
 
 
 @click.command()
-@click.argument("target")
+@click.argument("target", type=click.Path())
 @click.option("--load-timeout", type=click.FloatRange(min=0.1), default=30.0, show_default=True, metavar="SECONDS",
               help="How long one file may take.")  # fmt: skip
 @json_option

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("target")
+@click.argument("target", type=click.Path())
 @click.argument("name", required=False)
 @click.option("--select", metavar="EXPR", help="The assets to draw: names, globs, group:raw, +upstream, downstream+.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Draw at most so many tasks.")

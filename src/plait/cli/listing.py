@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("list")
-@click.argument("target")
+@click.argument("target", type=click.Path())
 @json_option
 @db_option
 def listing(target: str, as_json: bool) -> int:

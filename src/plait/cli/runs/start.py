@@ -9,7 +9,7 @@ from plait.cli.options import db_option, json_option
 
 
 @click.command()
-@click.argument("target")
+@click.argument("target", type=click.Path())
 @click.argument("name", required=False)
 @click.option("-p", "--param", "params", multiple=True, metavar="KEY=VALUE", help="A parameter, as often as needed.")
 @click.option("--date", "logical", metavar="ISO", help="The logical date.")
