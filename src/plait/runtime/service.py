@@ -95,6 +95,9 @@ class Service:
                 self.scheduler.nudge()
             case "runs":
                 self.claim()
+            case "inbox":  # also for a run that is over, which is nobody's
+                look_around(self.scheduler)
+                self.claim()
             case "owner":
                 pass
             case _:

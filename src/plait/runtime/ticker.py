@@ -1,10 +1,14 @@
 """The thread that fires timers, and commits what flows decided in the background."""
 
+import logging
 import threading
 from typing import Protocol
 
 from plait.ports import Clock
 from plait.runtime.scheduler import Scheduler
+
+AGAIN_AFTER = 1.0
+log = logging.getLogger("plait.scheduler")
 
 
 class Timed(Protocol):
@@ -39,7 +43,14 @@ class Ticker:
             self._woken.wait(delay)
             self._woken.clear()
             if not self._stopped:
-                self._timed.on_time()
+                self._look()
+
+    def _look(self) -> None:
+        try:
+            self._timed.on_time()
+        except Exception:  # a defect of plait, or a database that is away: what is due stays due, and is tried again
+            log.exception("what is due could not be done; it is tried again")
+            self._woken.wait(AGAIN_AFTER)
 
     def stop(self) -> None:
         """End the thread."""

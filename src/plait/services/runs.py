@@ -1,12 +1,13 @@
 """What can be done to a run from outside of the process that owns it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from plait.model.errors import UsageError
 from plait.model.ids import RunId
 from plait.model.rows import RunRow
-from plait.model.stimuli import CancelRequested
+from plait.model.states import RunState
+from plait.model.stimuli import CancelRequested, ClearRequested
 from plait.ports import Clock, RunStore
 from plait.services import inbox
 from plait.services.views import is_over
@@ -36,6 +37,26 @@ class RunRequests:
         if is_over(row.state):
             raise UsageError(f"run {row.run_id} is over already: it is {row.state}")
         inbox.say(self._store, row.run_id, CancelRequested(reason=reason), self._wake)
+
+    def again(self, row: RunRow, tasks: Sequence[str] = ()) -> None:
+        """Ask a service to run the failures of a run that is over again, or these tasks (keys), with what is below
+        them. Raises UsageError when there is nothing to run again."""
+        if not is_over(row.state):
+            raise UsageError(f"run {row.run_id} is not over: it is {row.state}")
+        if row.state == RunState.SUCCESS.value and not tasks:
+            raise UsageError(f"run {row.run_id} has succeeded, there is nothing to run again", right="name a task")
+        request = ClearRequested(tasks=tuple(tasks), only_failed=not tasks)
+        inbox.say(self._store, row.run_id, request, self._wake)
+
+    def begun(self, before: RunRow, timeout: float) -> bool:
+        """Wait until a run that was over goes on (and perhaps is over again), at most `timeout` seconds."""
+        give_up = self._clock.now() + timeout
+        while self._clock.now() < give_up:
+            row = self._store.get_run(before.run_id)
+            if row is None or not is_over(row.state) or row.finished_at != before.finished_at:
+                return row is not None
+            self._pause(0.02)
+        return False
 
     def wait(self, run_id: RunId, timeout: float) -> tuple[Ended, RunRow]:
         """Wait until a run is over, at most `timeout` seconds. A run that no live process owns is not waited for."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from plait.cli.common import open_store
+from plait.cli.common import open_store, ring, say
 from plait.cli.completions import complete_run
 from plait.cli.options import db_option, json_option
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from plait.runtime.session import Session
 
 MOST_NAMES = 30
+BEGIN_WITHIN = 5.0
+"""Seconds that a service may take to go on with a run."""
 
 
 @click.command()
@@ -28,7 +31,8 @@ MOST_NAMES = 30
 @json_option
 @db_option
 def retry(run_id: str, task: str | None, executor: str | None, workers: int | None, as_json: bool) -> int:
-    """Run the failures of RUN_ID again and what is below them, in this process; what has succeeded stays.
+    """Run the failures of RUN_ID again and what is below them; what has succeeded stays. A run that `plait run` or a
+    script started goes on in this process; a service's run goes on there, and is watched.
 
     The code is loaded from where the run had it. The tasks of a flow are called by its body: name the flow to run it
     again as a whole.
@@ -49,6 +53,8 @@ def retry(run_id: str, task: str | None, executor: str | None, workers: int | No
         raise UsageError(
             f"run {row.run_id} has no task {task!r} that can run again by itself", right=_names(row, known)
         )
+    if not row.session:
+        return _ask_service(row, task, as_json=as_json)
     if not row.target or ("/" in row.target and not Path(row.target).exists()):
         where = f"{row.target} is not there any more" if row.target else "it was started by a script or a notebook"
         raise UsageError(
@@ -62,6 +68,22 @@ def retry(run_id: str, task: str | None, executor: str | None, workers: int | No
 
     title = f"retry of {row.workflow}"
     return carry_out(row.target, begin, title=title, executor=executor, workers=workers, as_json=as_json)
+
+
+def _ask_service(row: RunRow, task: str | None, *, as_json: bool) -> int:
+    """A service's run goes on there; this command watches it."""
+    from plait import bootstrap
+    from plait.cli.runs.watch import follow
+    from plait.services.runs import RunRequests
+
+    with open_store() as store:
+        requests = RunRequests(store, bootstrap.clock(), time.sleep, ring)
+        requests.again(row, (task,) if task is not None else ())
+        begun = requests.begun(row, BEGIN_WITHIN)
+    if not begun:
+        say(f"no scheduler has taken run {row.run_id} up yet: it goes on when there is one (plait scheduler)")
+        return 0
+    return follow(row.run_id, as_json=as_json)
 
 
 def _names(row: RunRow, known: Sequence[str]) -> str:

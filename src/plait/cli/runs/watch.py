@@ -32,6 +32,11 @@ def watch(run_id: str, as_json: bool) -> int:
     \b
       plait runs watch 0199b3f2
     """
+    return follow(run_id, as_json=as_json)
+
+
+def follow(run_id: str, *, as_json: bool) -> int:
+    """Show a run until it is over; the exit code."""
     from plait.cli.board import Board
     from plait.cli.progress import display
     from plait.cli.summary import show_failures, show_run
