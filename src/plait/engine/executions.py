@@ -197,18 +197,19 @@ def wait(run: Run, task: TaskRun, state: TaskState, until: float | None) -> None
         add_hooks(run, task, task.node.spec.hooks, "retry", task.finished_at or 0.0)
 
 
-_TIMERS = {
+TIMERS = {
     S.RETRY_WAIT: "retry",
     S.RESCHEDULED: "reschedule",
     S.DEFERRED: "defer_timeout",
     S.PAUSED: "pause_timeout",
 }
+"""What brings a waiting task run back when its time has come, by its state."""
 
 
 def set_timer(run: Run, task: TaskRun) -> None:
     """Have a waiting task run looked at when its time has come."""
     if task.wait_until is not None:
-        kind = _TIMERS[task.state]
+        kind = TIMERS[task.state]
         run.commands.append(SetTimer(at=task.wait_until, kind=kind, no=task.no, generation=task.generation))
 
 

@@ -30,6 +30,7 @@ from plait.runtime.own_triggers import OwnTriggers
 from plait.runtime.recovery import Recovery
 from plait.runtime.run_request import RunRequest
 from plait.runtime.scheduler import Scheduler
+from plait.runtime.watchdog import Watchdog
 
 MOST_RUNS = 10_000
 """Runs that one scheduler hosts at once; more wait in the database (C8)."""
@@ -54,6 +55,7 @@ class Service:
         self.lease = lease
         self.recovery = Recovery(scheduler)
         self.firing = Firing(scheduler)
+        self.watchdog = Watchdog(scheduler)
         self._publish = publish
         self._most_runs = most_runs
         self._beats = 0
@@ -107,6 +109,7 @@ class Service:
         """Look at everything that others may have changed."""
         self.firing.look()
         self.claim()
+        self.watchdog.look()
         look_around(self.scheduler)
         self.scheduler.nudge()
 
