@@ -108,7 +108,8 @@ class Transaction(Protocol):
         ...
 
     def write(self, batch: RunBatch) -> None:
-        """Write a run's batch. Raises StaleToken if the run is leased under another epoch."""
+        """Write a run's batch. Raises StaleToken if the run is leased under another epoch; a lease that is lost between
+        this call and the commit is noticed there, and the commit fails with StaleToken."""
         ...
 
     def save_workflow(self, row: WorkflowRow) -> None:
@@ -165,6 +166,7 @@ class RunStore(Protocol):
     """Keeps runs, task runs, events, limits, slots, owners and the inbox, durably."""
 
     url: str
+    """Where it lies, as people may see it: without a password."""
 
     @property
     def definitions(self) -> DefinitionStore:

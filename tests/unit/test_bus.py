@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ import pytest
 from plait.adapters.bus import local
 from plait.adapters.bus.local import LocalBus
 from plait.adapters.bus.memory import MemoryBus
+from plait.adapters.bus.postgres import PostgresBus
 from plait.model.errors import StoreError
 from plait.ports import EventBus
+from tests import pg
 
 WAIT = 5.0
 
@@ -24,6 +27,7 @@ class Heard:
     """Collects what a bus tells."""
 
     def __init__(self, bus: EventBus):
+        self.bus = bus
         self.topics: queue.Queue[str] = queue.Queue()
         self.threads: set[str] = set()
         bus.subscribe(self._hear)
@@ -49,12 +53,15 @@ def opened():
         bus.close()
 
 
-@pytest.fixture(params=["memory", "local"])
+@pytest.fixture(params=["memory", "local", pytest.param("postgres", marks=pytest.mark.postgres)])
 def three(request, tmp_path, opened):
     """Three ends of one bus."""
     if request.param == "memory":
         first = MemoryBus()
         opened += [first, first.peer(), first.peer()]
+    elif request.param == "postgres":
+        url = pg.in_schema(f"bus_{uuid.uuid4().hex[:8]}")  # only a name: a bus needs no tables
+        opened += [PostgresBus(url) for _ in range(3)]
     else:
         opened += [LocalBus(f"sqlite:///{tmp_path / 'plait.db'}") for _ in range(3)]
     return opened
@@ -86,6 +93,7 @@ def test_callbacks_come_on_a_thread_of_the_bus(three):
 
 def test_nobody_listens(three):
     three[0].publish("x")
+    three[0].close()  # by now it has been sent
     assert Heard(three[1]).nothing()
 
 
@@ -108,7 +116,8 @@ def test_who_has_left_hears_nothing_and_does_no_harm(three):
     three[0].publish("x")
     assert stays.next() == "x"
     assert gone.nothing()
-    assert [thread.name for thread in threading.enumerate()].count("plait-bus") == 1
+    mine = 2 if isinstance(stays.bus, PostgresBus) else 1  # there a thread publishes
+    assert [thread.name for thread in threading.enumerate()].count("plait-bus") == mine
 
 
 def test_a_subscriber_may_close_its_own_bus(three):

@@ -33,6 +33,13 @@ class Settings:
     results: str
     logs: Path
 
+    @property
+    def shown_db(self) -> str:
+        """The store's URL as people may see it: without a password."""
+        from plait.adapters.stores.urls import shown
+
+        return shown(self.db)
+
 
 def load_settings(db: str | None = None, start: Path | None = None) -> Settings:
     """The settings in force.
@@ -57,12 +64,17 @@ def _project(start: Path) -> Path:
 
 
 def open_store(settings: Settings, *, migrate: bool = True, sweep: bool = True) -> RunStore:
-    """The store; session-owned runs of processes that are gone are marked crashed first."""
+    """The store; session-owned runs of processes that are gone are marked crashed first.
+
+    `migrate`: bring an older file up to date. The tables on a server, which other versions may be using, are only
+    migrated by `plait db upgrade`.
+    """
     from plait.adapters.stores.open import open_store as open_url
+    from plait.adapters.stores.urls import POSTGRES, parse
     from plait.runtime.lease import sweep_dead
 
     _make_home(settings)
-    store = open_url(settings.db, migrate=migrate)
+    store = open_url(settings.db, migrate=migrate and parse(settings.db).scheme != POSTGRES)
     if sweep:
         sweep_dead(store, clock().now())
     return store
@@ -98,6 +110,12 @@ def upgrade_schema(settings: Settings) -> None:
 
 def open_bus(settings: Settings) -> EventBus:
     """What rings between the processes on this database. Close it when done."""
+    from plait.adapters.stores.urls import POSTGRES, parse
+
+    if parse(settings.db).scheme == POSTGRES:
+        from plait.adapters.bus.postgres import PostgresBus
+
+        return PostgresBus(settings.db)
     from plait.adapters.bus.local import LocalBus
 
     return LocalBus(settings.db)

@@ -42,7 +42,7 @@ def effective(where: Settings) -> list[tuple[str, str, str]]:
     results = "$PLAIT_RESULTS" if os.environ.get("PLAIT_RESULTS") else "in home"
     return [
         ("home", str(where.home), home),
-        ("db", where.db, db),
+        ("db", where.shown_db, db),
         ("results", where.results, results),
         ("logs", str(where.logs), "in home"),
     ]

@@ -20,6 +20,7 @@ def upgrade() -> None:
     \b
       plait db upgrade
       plait db upgrade --db sqlite:////srv/plait/plait.db
+      plait db upgrade --db postgresql://plait@db.example/plait
     """
     from plait import bootstrap
 
@@ -27,7 +28,7 @@ def upgrade() -> None:
     before, head = bootstrap.schema_status(where)
     bootstrap.upgrade_schema(where)
     done = "was up to date" if before == head else f"is at {head} now" + (f", it was at {before}" if before else "")
-    click.echo(f"{where.db} {done}")
+    click.echo(f"{where.shown_db} {done}")
 
 
 @db.command()
@@ -45,10 +46,10 @@ def status(as_json: bool) -> int:
     where = settings()
     found, head = bootstrap.schema_status(where)
     if as_json:
-        print_json({"db": where.db, "revision": found, "head": head, "up_to_date": found == head})
+        print_json({"db": where.shown_db, "revision": found, "head": head, "up_to_date": found == head})
     else:
         state = (
             "there is no database yet" if found is None else "up to date" if found == head else "run plait db upgrade"
         )
-        click.echo(f"database:  {where.db}\nrevision:  {found or '-'}\nhead:      {head}\n{state}")
+        click.echo(f"database:  {where.shown_db}\nrevision:  {found or '-'}\nhead:      {head}\n{state}")
     return 0 if found in (None, head) else 1

@@ -162,7 +162,7 @@ def database(where: Settings) -> Finding:
             store.close()
     except PlaitError as error:
         return Finding("database", str(error), ok=False)
-    return Finding("database", where.db)
+    return Finding("database", where.shown_db)
 
 
 def writable(name: str, folder: str) -> Finding:

@@ -1,12 +1,12 @@
 """The stores that the suite runs on, and makers of rows.
 
-A new store joins with an entry in `KINDS`: a function from an empty folder to an opener, which gives another store
+A new store joins with an entry in `KINDS`: a context, from an empty folder, of an opener, which gives another store
 object on the same data each time (as other processes would have).
 """
 
 import contextlib
-import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from plait.adapters.stores.open import open_store
 from plait.model.ids import RunId, TaskNo
 from plait.model.rows import DeploymentRow, EventRow, FileRow, OwnerRow, RunRow, SlotRow, TaskRow, TriggerRow
 from plait.ports import RunBatch, RunStore
+from tests import pg
 
 Hook = Callable[[str], None]
 Opener = Callable[..., RunStore]
 
 
-def _memory(folder: Path) -> Opener:
+@contextlib.contextmanager
+def _memory(folder: Path) -> Iterator[Opener]:
     held: list[RunStore] = []
 
     def again(on_commit: Hook | None = None) -> RunStore:
@@ -29,30 +31,33 @@ def _memory(folder: Path) -> Opener:
             held.append(open_store("memory://", migrate=False, on_commit=on_commit))
         return held[-1]
 
-    return again
+    yield again
 
 
-def _sqlite(folder: Path) -> Opener:
+@contextlib.contextmanager
+def _sqlite(folder: Path) -> Iterator[Opener]:
     url = f"sqlite:///{folder / 'plait.db'}?synchronous=NORMAL"
-    return lambda on_commit=None: open_store(url, migrate=False, on_commit=on_commit)
+    yield lambda on_commit=None: open_store(url, migrate=False, on_commit=on_commit)
 
 
-def _postgres(folder: Path) -> Opener:
-    url = os.environ["PLAIT_TEST_POSTGRES"]  # an empty database, wiped for each test
-    return lambda on_commit=None: open_store(url, migrate=False, on_commit=on_commit)
+@contextlib.contextmanager
+def _postgres(folder: Path) -> Iterator[Opener]:
+    with pg.emptied() as url:
+        yield lambda on_commit=None: open_store(url, migrate=False, on_commit=on_commit)
 
 
-KINDS: dict[str, Callable[[Path], Opener]] = {"memory": _memory, "sqlite": _sqlite}
-if "PLAIT_TEST_POSTGRES" in os.environ:
-    KINDS["postgres"] = _postgres
+KINDS: dict[str, Callable[[Path], AbstractContextManager[Opener]]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+    "postgres": _postgres,
+}
 
 
 class Place:
-    """One database, of one kind, that several store objects are on."""
+    """One database that several store objects are on."""
 
-    def __init__(self, kind: str, folder: Path):
-        self.kind = kind
-        self._opener = KINDS[kind](folder)
+    def __init__(self, opener: Opener):
+        self._opener = opener
         self._opened: list[RunStore] = []
 
     def open(self, on_commit: Hook | None = None) -> RunStore:
@@ -69,11 +74,12 @@ class Place:
 @contextlib.contextmanager
 def place_of(kind: str, folder: Path) -> Iterator[Place]:
     """A place that is closed at the end."""
-    place = Place(kind, folder)
-    try:
-        yield place
-    finally:
-        place.close()
+    with KINDS[kind](folder) as opener:
+        place = Place(opener)
+        try:
+            yield place
+        finally:
+            place.close()
 
 
 def parameters(kinds: Iterable[str] = KINDS) -> list[Any]:

@@ -70,9 +70,10 @@ def epoch_of(date: str | None) -> float | None:
 
 
 def printable(value: Any) -> Any:
-    """The same row or batch without lone surrogates (file names that are not UTF-8), which no database takes."""
+    """The same row or batch without lone surrogates (file names that are not UTF-8), which no database takes, and
+    without NUL, which PostgreSQL does not take."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
+        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
     if isinstance(value, msgspec.Struct):
         return msgspec.structs.replace(
             value, **{name: printable(getattr(value, name)) for name in value.__struct_fields__}
@@ -150,7 +151,7 @@ TASK_COLUMNS = (
 )  # fmt: skip
 KEPT_COLUMNS = TASK_COLUMNS[-5:]
 """Those that keep what is there when they are written as none."""
-_NOTHING_KEPT = (None,) * len(KEPT_COLUMNS)
+NOTHING_KEPT = (None,) * len(KEPT_COLUMNS)
 
 
 def task_values(run: int, rows: Iterable[TaskRow]) -> list[Columns]:
@@ -196,10 +197,23 @@ def bare_and_full(rows: list[Columns]) -> tuple[list[Columns], list[Columns]]:
     """Part `task_values` into those without any of the kept columns (cut off), and the others. The order of two rows of
     one task run matters: then all count as full."""
     cut = -len(KEPT_COLUMNS)
-    bare = [row[:cut] for row in rows if row[cut:] == _NOTHING_KEPT]
+    bare = [row[:cut] for row in rows if row[cut:] == NOTHING_KEPT]
     if not bare or len({row[1] for row in rows}) < len(rows):
         return [], rows
-    return bare, [row for row in rows if row[cut:] != _NOTHING_KEPT] if len(bare) < len(rows) else []
+    return bare, [row for row in rows if row[cut:] != NOTHING_KEPT] if len(bare) < len(rows) else []
+
+
+def merged(rows: list[Columns]) -> list[Columns]:
+    """One row for each task run, as if `task_values` had been written one after the other."""
+    cut = -len(KEPT_COLUMNS)
+    found: dict[Columns, Columns] = {}
+    for row in rows:
+        before = found.get(row[:2])
+        if before is not None:
+            kept = (new if new is not None else old for new, old in zip(row[cut:], before[cut:], strict=True))
+            row = (*row[:cut], *kept)  # noqa: PLW2901  it stands for both from here on
+        found[row[:2]] = row
+    return list(found.values())
 
 
 def task_of(columns: Sequence[Any]) -> TaskRow:

@@ -2,22 +2,29 @@
 
 from collections.abc import Callable
 
-from plait.adapters.stores.urls import Address, parse
+from plait.adapters.stores.urls import POSTGRES, Address, parse
 from plait.model.errors import StoreError
 from plait.ports import RunStore
 
 
 def open_store(url: str, *, migrate: bool = True, on_commit: Callable[[str], None] | None = None) -> RunStore:
-    """Open (and, where it is not there yet, make) the store of a URL: `sqlite:///path`, a bare path, `memory://`.
+    """Open (and, where it is not there yet, make) the store of a URL: `sqlite:///path`, a bare path, `memory://`,
+    `postgresql://user:password@host/database`.
 
     `migrate`: bring a store of an older version up to date, instead of raising StoreError. Options of SQLite:
-    `?synchronous=NORMAL`. `on_commit` is for tests that inject faults.
+    `?synchronous=NORMAL`; of PostgreSQL: `?schema=plait` (where the tables are), `?synchronous_commit=off`. `on_commit`
+    is for tests that inject faults.
     """
     address = parse(url)
     if address.scheme == "memory":
         from plait.adapters.stores.memory import MemoryStore
 
         return MemoryStore(on_commit=on_commit)
+    if address.scheme == POSTGRES:
+        check_driver()
+        from plait.adapters.stores.postgres.store import PostgresStore
+
+        return PostgresStore(address, migrate=migrate, on_commit=on_commit)
     from plait.adapters.stores.sqlite.store import SqliteStore
 
     assert address.path is not None  # `parse` names a file for every other scheme
@@ -32,9 +39,25 @@ def _sqlite_options(address: Address) -> str:
     return address.options.get("synchronous", "FULL")
 
 
+def check_driver() -> None:
+    """Raise StoreError where what speaks to PostgreSQL is not installed."""
+    try:
+        import psycopg  # noqa: F401  is it there?
+    except ImportError as error:
+        raise StoreError(
+            f"PostgreSQL needs the package psycopg, which is not there ({error}): pip install 'plait[postgres]'"
+        ) from error
+
+
 def status(url: str) -> tuple[str | None, str]:
     """The revision of a store's schema, none where there is no store yet, and the newest one. Changes nothing."""
     address = parse(url)
+    if address.scheme == POSTGRES:
+        check_driver()
+        from plait.adapters.stores.postgres import revisions
+        from plait.adapters.stores.postgres.server import Server
+
+        return revisions.read_revision(Server(address)), revisions.HEAD
     if address.path is None:
         return "memory", "memory"
     from plait.adapters.stores.sqlite.revisions import HEAD, read_revision

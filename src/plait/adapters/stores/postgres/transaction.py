@@ -1,0 +1,270 @@
+"""What one transaction writes (the port `Transaction`).
+
+Theory of operation. What is written is gathered, and goes to the server when the transaction ends: BEGIN, the fence,
+every row, COMMIT, in one message. So locks are held for moments, they are taken in one order whatever the order of the
+calls was, and a transaction that was not committed for a reason that passes is simply sent again. Only what has to be
+answered is asked at once: whether a run is there already (`create_run`), whether slots are free (`acquire`); from then
+on the transaction is open on the server.
+
+The fence works twice. `write` compares the epoch with the one that the store saw last (`Known`), and asks when they
+differ; the statement `FENCE` locks the runs and compares again, so that a lease that was lost meanwhile is noticed at
+the commit, which then fails as a whole.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+
+from plait.adapters.stores import encoding
+from plait.adapters.stores.encoding import Columns
+from plait.adapters.stores.postgres import queries
+from plait.adapters.stores.postgres.connections import TRIES, Writer, pause
+from plait.adapters.stores.postgres.failures import GONE, RETRIED
+from plait.adapters.stores.postgres.pipeline import Broken, Call, Pipeline, Refused, Rows, call, call_rows
+from plait.adapters.stores.postgres.slots import Slots
+from plait.model.errors import StaleToken, StoreError
+from plait.model.ids import RunId
+from plait.model.rows import AssetRow, RunRow, SlotRow, WorkflowRow
+from plait.ports import RunBatch
+
+Lease = tuple[int, int]
+"""A run's own number, and the epoch of its lease."""
+
+
+class Known:
+    """The leases of runs, as the database had them when they were looked at last; those of the runs used last."""
+
+    MOST = 20_000
+
+    def __init__(self) -> None:
+        self._leases: OrderedDict[RunId, Lease] = OrderedDict()
+
+    def get(self, run_id: RunId) -> Lease | None:
+        """A run's lease, if it is known."""
+        return self._leases.get(run_id)
+
+    def put(self, run_id: RunId, lease: Lease) -> None:
+        """A run's lease is this one."""
+        self._leases[run_id] = lease
+        self._leases.move_to_end(run_id)
+        if len(self._leases) > self.MOST:
+            self._leases.popitem(last=False)
+
+    def forget(self, run_ids: Iterable[RunId]) -> None:
+        """These leases are to be looked at again."""
+        for run_id in run_ids:
+            self._leases.pop(run_id, None)
+
+
+class PostgresTransaction:
+    """Gathers rows. `graph_of` gives the stored form of a graph that was saved lately."""
+
+    def __init__(self, writer: Writer, known: Known, graph_of: Callable[[str], bytes | None]):
+        self._writer = writer
+        self._known = known
+        self._graph_of = graph_of
+        self.open: Pipeline | None = None
+        """Where the server knows of it; then it cannot be sent again."""
+        self._leases: dict[RunId, Lease] = {}
+        """Of the runs that it makes or writes, as they will be."""
+        self._fence: dict[RunId, Lease] = {}
+        """Of the runs that it writes, as they have to be."""
+        self._slots = Slots(self._ask, self._restart)
+        self._asked_more = False
+        self._runs: dict[int, Columns] = {}
+        self._tasks: list[Columns] = []
+        self._attempts: dict[Columns, Columns] = {}
+        self._scopes: dict[Columns, Columns] = {}
+        self._events: list[Columns] = []
+        self._assets: dict[Columns, AssetRow] = {}
+        self._workflows: dict[str, WorkflowRow] = {}
+
+    # --- what is asked ------------------------------------------------------------------------------------------------
+
+    def _ask(self, calls: Sequence[Call]) -> list[Rows]:
+        """Carry out statements in this transaction."""
+        if self.open is None:
+            self.open, (_, *answers) = self._writer.ask([call(queries.BEGIN), *calls])
+            return answers
+        try:
+            return self.open.run(calls)
+        except (Broken, Refused) as error:
+            raise self._writer.told(error) from error
+
+    def _restart(self) -> None:
+        if self._asked_more:
+            raise StoreError("another process has just locked a limit, and this transaction cannot begin anew")
+        self._ask([call(queries.ROLLBACK), call(queries.BEGIN)])
+
+    def create_run(self, row: RunRow) -> None:
+        """Insert a run, with its graph in case retention has just deleted that."""
+        values = encoding.run_values(_encodable(row))
+        calls = [call(queries.SHARE_GRAPHS)]
+        graph = self._graph_of(row.graph_hash)
+        if graph is not None:
+            calls.append(call(queries.INSERT_GRAPHS, [row.graph_hash], [graph]))
+        self._asked_more = True
+        *_, made = self._ask([*calls, call_rows(queries.INSERT_RUNS, [values])])
+        if not made:
+            raise StoreError(f"there is a run {row.run_id} already")
+        self._leases[row.run_id] = (int(made[0][0]), row.epoch)
+
+    def acquire(self, requests: Sequence[SlotRow]) -> bool:
+        """Take all of these slots, or none."""
+        return self._slots.acquire(requests)
+
+    # --- what is gathered ---------------------------------------------------------------------------------------------
+
+    def write(self, batch: RunBatch) -> None:
+        """Write what changed of one run, if it is still leased under that epoch."""
+        run, epoch = self._lease_of(batch)
+        if epoch != batch.epoch:
+            raise StaleToken(f"run {batch.run_id} was taken over: its lease has epoch {epoch}, not {batch.epoch}")
+        try:
+            self._gather(run, batch)
+        except UnicodeEncodeError:  # rare; nothing was gathered yet
+            self._gather(run, encoding.printable(batch))
+        self._fence.setdefault(batch.run_id, (run, epoch))
+        self._leases[batch.run_id] = (run, batch.run.epoch if batch.run is not None else epoch)
+
+    def _lease_of(self, batch: RunBatch) -> Lease:
+        run_id = batch.run_id
+        lease = self._leases.get(run_id) or self._known.get(run_id)
+        if lease is None or lease[1] != batch.epoch:
+            found = self._look([run_id]).get(run_id)
+            if found is None:
+                raise StaleToken(f"run {run_id} is not in the database any more")
+            lease = self._leases.get(run_id) or found
+        return lease
+
+    def _look(self, run_ids: Sequence[RunId]) -> dict[RunId, Lease]:
+        """The leases as the database has them, outside of this transaction if that is not open yet."""
+        asked = [call(queries.RUN_NUMBERS, run_ids)]
+        [rows] = self._ask(asked) if self.open is not None else self._writer.ask(asked)[1]
+        return {RunId(run_id): (int(run), int(epoch)) for run_id, run, epoch in rows}
+
+    def _gather(self, run: int, batch: RunBatch) -> None:
+        tasks = encoding.task_values(run, batch.tasks)
+        attempts = [encoding.attempt_values(run, row) for row in batch.attempts]
+        scopes = [encoding.scope_values(run, row) for row in batch.scopes]
+        events = encoding.event_chunks(run, batch.events)
+        if batch.run is not None:
+            self._runs[run] = (run, *encoding.run_values(batch.run)[1:])
+        self._tasks += tasks
+        self._attempts.update((values[:3], values) for values in attempts)
+        self._scopes.update((values[:3], values) for values in scopes)
+        self._events += events
+        for asset in batch.assets:
+            place = (asset.key, asset.partition)
+            known = self._assets.get(place)
+            if known is None or asset.at >= known.at:
+                self._assets[place] = asset
+        if batch.release:
+            self._slots.release(batch.run_id, batch.release)
+
+    def save_workflow(self, row: WorkflowRow) -> None:
+        """Insert or replace what is remembered of a workflow."""
+        self._workflows[row.name] = row
+
+    # --- what is sent -------------------------------------------------------------------------------------------------
+
+    def commit(self, hook: Callable[[str], None] | None) -> None:
+        """Carry out what is left, and commit. Raises StoreError; where the connection broke, it says whether anybody
+        knows what became of it. `hook` is told before and after the commit."""
+        for left in reversed(range(TRIES)):
+            lane = self.open or self._writer.pipeline()
+            try:
+                self._send(lane, hook)
+            except Refused as error:
+                if error.statement is queries.FENCE and error.sqlstate == queries.STALE:
+                    raise self._stale() from error
+                if not left or self.open is not None or error.sqlstate not in RETRIED | GONE:
+                    raise self._writer.told(error) from error
+            except Broken as error:
+                if not left or self.open is not None or error.unknown:
+                    raise self._writer.told(error) from error
+            else:
+                break
+            self._writer.leave()
+            pause(left)
+        for run_id, lease in self._leases.items():
+            self._known.put(run_id, lease)
+        if hook is not None:
+            hook("after_commit")
+
+    def _send(self, lane: Pipeline, hook: Callable[[str], None] | None) -> None:
+        commit = call(queries.COMMIT)
+        if hook is None:
+            lane.run([*self._calls(), commit])
+            return
+        calls = self._calls()
+        if calls:
+            lane.run(calls)
+        hook("before_commit")
+        lane.run([commit])
+
+    def _stale(self) -> StaleToken:
+        """Which run it was."""
+        self._writer.leave()
+        self.open = None
+        self._known.forget(self._leases)
+        found = self._look(list(self._fence))
+        for run_id, lease in found.items():
+            self._known.put(run_id, lease)
+        for run_id, lease in self._fence.items():
+            if run_id not in found:
+                return StaleToken(f"run {run_id} is not in the database any more")
+            if found[run_id] != lease:
+                now, then = found[run_id][1], lease[1]
+                return StaleToken(f"run {run_id} was taken over: its lease has epoch {now}, not {then}")
+        return StaleToken("a run of this transaction was being taken over")
+
+    def leave(self) -> None:
+        """Forget it all."""
+        self._writer.leave()
+
+    def _calls(self) -> list[Call]:
+        """Everything that is left to be carried out, but for COMMIT."""
+        found = [call(queries.BEGIN)] if self.open is None else []
+        if self._fence:
+            found.append(call_rows(queries.FENCE, sorted(self._fence.values())))
+        if self._runs:
+            found.append(call_rows(queries.UPDATE_RUNS, list(self._runs.values())))
+        bare, full = _bare_and_full(self._tasks)
+        if bare:
+            found.append(call_rows(queries.UPSERT_BARE_TASKS, bare))
+        if full:
+            found.append(call_rows(queries.UPSERT_TASKS, full))
+        if self._attempts:
+            found.append(call_rows(queries.UPSERT_ATTEMPTS, list(self._attempts.values())))
+        if self._scopes:
+            found.append(call_rows(queries.UPSERT_SCOPES, list(self._scopes.values())))
+        found += self._slots.calls()
+        if self._events:
+            found.append(call_rows(queries.INSERT_EVENTS, self._events))
+        if self._assets:
+            assets = [encoding.asset_values(self._assets[place]) for place in sorted(self._assets)]
+            found.append(call_rows(queries.UPSERT_ASSETS, assets))
+        if self._workflows:
+            workflows = [encoding.workflow_values(self._workflows[name]) for name in sorted(self._workflows)]
+            found.append(call_rows(queries.UPSERT_WORKFLOWS, workflows))
+        return found
+
+
+def _encodable(row: RunRow) -> RunRow:
+    try:
+        encoding.run_values(row)
+    except UnicodeEncodeError:
+        return encoding.printable(row)
+    return row
+
+
+_CUT = -len(encoding.KEPT_COLUMNS)
+
+
+def _bare_and_full(rows: list[Columns]) -> tuple[list[Columns], list[Columns]]:
+    """Part task rows into those without any of the columns that keep what is there (cut off), and the others. Several
+    rows of one task run, which one statement cannot write, are made one."""
+    if len({row[:2] for row in rows}) < len(rows):
+        return [], encoding.merged(rows)
+    bare = [row[:_CUT] for row in rows if row[_CUT:] == encoding.NOTHING_KEPT]
+    return bare, [row for row in rows if row[_CUT:] != encoding.NOTHING_KEPT] if len(bare) < len(rows) else []
