@@ -1,7 +1,7 @@
 """The stores that the suite runs on, and makers of rows.
 
-A new store joins with an entry in `KINDS`: a context, from an empty folder, of an opener, which gives another store
-object on the same data each time (as other processes would have).
+A new store joins with an entry in `KINDS`: a context, from an empty folder, of a URL and an opener, which gives another
+store object on the same data each time (as other processes would have).
 """
 
 import contextlib
@@ -20,10 +20,11 @@ from tests import pg
 
 Hook = Callable[[str], None]
 Opener = Callable[..., RunStore]
+Kind = Callable[[Path], AbstractContextManager[tuple[str, Opener]]]
 
 
 @contextlib.contextmanager
-def _memory(folder: Path) -> Iterator[Opener]:
+def _memory(folder: Path) -> Iterator[tuple[str, Opener]]:
     held: list[RunStore] = []
 
     def again(on_commit: Hook | None = None) -> RunStore:
@@ -31,22 +32,22 @@ def _memory(folder: Path) -> Iterator[Opener]:
             held.append(open_store("memory://", migrate=False, on_commit=on_commit))
         return held[-1]
 
-    yield again
+    yield "memory://", again
 
 
 @contextlib.contextmanager
-def _sqlite(folder: Path) -> Iterator[Opener]:
+def _sqlite(folder: Path) -> Iterator[tuple[str, Opener]]:
     url = f"sqlite:///{folder / 'plait.db'}?synchronous=NORMAL"
-    yield lambda on_commit=None: open_store(url, migrate=False, on_commit=on_commit)
+    yield url, lambda on_commit=None: open_store(url, migrate=False, on_commit=on_commit)
 
 
 @contextlib.contextmanager
-def _postgres(folder: Path) -> Iterator[Opener]:
+def _postgres(folder: Path) -> Iterator[tuple[str, Opener]]:
     with pg.emptied() as url:
-        yield lambda on_commit=None: open_store(url, migrate=False, on_commit=on_commit)
+        yield url, lambda on_commit=None: open_store(url, migrate=False, on_commit=on_commit)
 
 
-KINDS: dict[str, Callable[[Path], AbstractContextManager[Opener]]] = {
+KINDS: dict[str, Kind] = {
     "memory": _memory,
     "sqlite": _sqlite,
     "postgres": _postgres,
@@ -54,9 +55,10 @@ KINDS: dict[str, Callable[[Path], AbstractContextManager[Opener]]] = {
 
 
 class Place:
-    """One database that several store objects are on."""
+    """One database that several store objects are on, at `url`."""
 
-    def __init__(self, opener: Opener):
+    def __init__(self, url: str, opener: Opener):
+        self.url = url
         self._opener = opener
         self._opened: list[RunStore] = []
 
@@ -74,8 +76,8 @@ class Place:
 @contextlib.contextmanager
 def place_of(kind: str, folder: Path) -> Iterator[Place]:
     """A place that is closed at the end."""
-    with KINDS[kind](folder) as opener:
-        place = Place(opener)
+    with KINDS[kind](folder) as (url, opener):
+        place = Place(url, opener)
         try:
             yield place
         finally:

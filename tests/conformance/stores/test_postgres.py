@@ -13,7 +13,7 @@ import pytest
 
 from plait.adapters.stores import encoding, migrating
 from plait.adapters.stores.open import open_store, status, upgrade
-from plait.adapters.stores.postgres import migrate, queries, retention, revisions, server
+from plait.adapters.stores.postgres import batches, migrate, queries, retention, revisions, server
 from plait.adapters.stores.postgres.pipeline import Statement
 from plait.adapters.stores.postgres.store import PostgresStore
 from plait.adapters.stores.urls import parse, shown
@@ -364,7 +364,7 @@ SCANS = {
 def named_statements() -> dict[str, str]:
     """All of them, with numbered parameters."""
     found: dict[str, str] = {}
-    for name, value in vars(queries).items():
+    for name, value in {**vars(queries), **vars(batches)}.items():
         for index, each in enumerate(value if type(value) is tuple else (value,)):
             text = each.text if isinstance(each, Statement) else each
             if name.isupper() and isinstance(text, str) and re.match("SELECT|INSERT|UPDATE|DELETE", text):
@@ -391,11 +391,13 @@ def test_every_statement_finds_what_it_needs_by_a_key(store, name):
 
 def test_every_statement_is_used():
     folder = Path(revisions.__file__).parent
-    code = "".join(file.read_text() for file in folder.glob("*.py") if file.name != "queries.py")
-    unused = {name for name in vars(queries) if name.isupper() and name[0] != "_" and name not in vars(encoding)} - set(
-        re.findall(r"queries\.([A-Z_]+)", code)
+    files = [*folder.glob("*.py"), folder.parent / "definitions.py"]
+    code = "".join(file.read_text() for file in files if file.name not in ("queries.py", "batches.py"))
+    names = {**vars(queries), **vars(batches)}
+    unused = {name for name in names if name.isupper() and name[0] != "_" and name not in vars(encoding)} - set(
+        re.findall(r"(?:queries|batches)\.([A-Z_]+)", code)
     )
-    assert unused <= {"FINAL", "LIVE", "LOCKS", "TYPES"}
+    assert unused <= {"FINAL", "LIVE", "LOCKS", "TYPES", "UNOWNED"}
 
 
 def test_what_is_updated_stays_in_its_page(store):

@@ -23,7 +23,7 @@ def scheduler(url: str, name: str) -> "subprocess.Popen[str]":
 def test_each_occurrence_is_made_once_and_each_run_claimed_once(kind, tmp_path):
     with place_of(kind, tmp_path) as place:
         store = place.open()
-        processes = [scheduler(store.url, name) for name in NAMES]
+        processes = [scheduler(place.url, name) for name in NAMES]
         for process in processes:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"

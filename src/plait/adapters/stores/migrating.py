@@ -28,6 +28,11 @@ def config(folder: Path) -> Config:
     return made
 
 
+def up_to(revisions: Sequence[str], target: str | None) -> Sequence[str]:
+    """The revisions as far as `target`, all of them for none."""
+    return revisions if target is None else revisions[: revisions.index(target) + 1]
+
+
 def migrate(
     engine: Engine, look: Callable[[Connection], str | None], folder: Path, revisions: Sequence[str], name: str
 ) -> None:

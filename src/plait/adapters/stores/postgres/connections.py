@@ -13,7 +13,7 @@ from typing import TypeVar
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from plait.adapters.stores.postgres import queries
+from plait.adapters.stores.postgres import batches
 from plait.adapters.stores.postgres.failures import GONE, RETRIED, state_of, told
 from plait.adapters.stores.postgres.pipeline import Broken, Call, Pipeline, Refused, Rows, call
 from plait.adapters.stores.postgres.server import Connection, Server, patiently
@@ -113,6 +113,10 @@ class Writer:
         self.pipeline()
         return self._connection
 
+    def current(self) -> Connection:
+        """The same connection, in the middle of a transaction."""
+        return self._connection
+
     def ask(self, calls: Sequence[Call]) -> tuple[Pipeline, list[Rows]]:
         """Carry out statements that change nothing for good (they may begin a transaction), again if the connection
         breaks; returns where, and the answers."""
@@ -162,15 +166,15 @@ class Writer:
         lane = self._pipeline
         try:
             if lane.clean and lane.in_transaction:
-                lane.run([call(queries.ROLLBACK)])
+                lane.run([call(batches.ROLLBACK)])
         except (Broken, Refused):
             self.close()
         if not lane.clean:
             self.close()
 
-    def told(self, error: Broken | Refused) -> StoreError:
+    def told(self, error: Broken | Refused | psycopg.Error) -> StoreError:
         """As a StoreError that says what to do."""
-        if isinstance(error, Refused):
+        if not isinstance(error, Broken):
             return told(error, self._server.shown)
         if error.unknown:
             return StoreError(

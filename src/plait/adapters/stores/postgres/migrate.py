@@ -14,10 +14,11 @@ from plait.adapters.stores.postgres.server import Server, execute
 FOLDER = Path(__file__).with_name("migrations")
 
 
-def run_migrations(server: Server) -> None:
-    """Bring the schema to the newest revision, one revision a transaction."""
+def run_migrations(server: Server, target: str | None = None) -> None:
+    """Bring the schema to revision `target` (the newest), one revision a transaction."""
     engine = create_engine("postgresql+psycopg://", creator=lambda: _connect(server), poolclass=NullPool)
-    migrating.migrate(engine, lambda connection: _look(connection, server), FOLDER, revisions.REVISIONS, server.shown)
+    steps = migrating.up_to(revisions.REVISIONS, target)
+    migrating.migrate(engine, lambda connection: _look(connection, server), FOLDER, steps, server.shown)
 
 
 def _connect(server: Server) -> psycopg.Connection[Any]:

@@ -10,7 +10,7 @@ from plait.adapters.stores.postgres import queries
 from plait.adapters.stores.postgres.connections import TRIES, is_lost, pause
 from plait.adapters.stores.postgres.failures import RETRIED, state_of, told
 from plait.adapters.stores.postgres.server import Connection, Server, execute, patiently
-from plait.model.errors import StoreError
+from plait.model.errors import StaleToken, StoreError
 from plait.model.ids import RunId
 from plait.model.rows import OwnerRow
 from plait.model.states import RUN_TERMINAL
@@ -30,7 +30,7 @@ class Heartbeat:
 
     def renew(self, owner: OwnerRow) -> bool:
         """Register an owner, or prolong its lease; false for one that was swept."""
-        values = (owner.owner, owner.host, owner.pid, owner.started, owner.lease_until)
+        values = (owner.owner, owner.host, owner.pid, owner.started, owner.lease_until, owner.address)
         with self._turn:
             for left in reversed(range(TRIES)):
                 connection = self._open()
@@ -64,33 +64,59 @@ class Heartbeat:
             self._close()
 
 
-def take_over(connection: Connection, run_id: RunId, owner: str, now: float) -> int:
-    """Lease a run; a run that is over is held by nobody, whoever ended it."""
+def take_over(connection: Connection, run_id: RunId, owner: str, now: float, epoch: int | None) -> int:
+    """Give a run to an owner; a run that is over is held by nobody. With `epoch` it is handed over, with its slots."""
     found = execute(connection, queries.HOLDER, (run_id,)).fetchone()
     if found is None:
         raise StoreError(f"there is no run {run_id}")
-    run, holder, epoch, state = found
-    if holder not in (None, owner) and state not in RUN_TERMINAL:
+    run, holder, current, state = found
+    if epoch is not None and epoch != current:
+        raise StaleToken(f"run {run_id} is leased under epoch {current}, not {epoch}")
+    if epoch is None and holder not in (None, owner) and state not in RUN_TERMINAL:
         lease = execute(connection, queries.LEASE_OF, (holder,)).fetchone()
         if lease is not None and lease[0] >= now:
             raise StoreError(f"run {run_id} belongs to {holder}, which is alive")
-    execute(connection, queries.TAKE_OVER, (owner, epoch + 1, run))
-    execute(connection, queries.FREE_SLOTS_OF_RUN, (run_id,))
-    return epoch + 1
+    execute(connection, queries.TAKE_OVER, (owner, current + 1, run))
+    if epoch is None:
+        execute(connection, queries.FREE_SLOTS_OF_RUN, ([run_id],))
+    return current + 1
+
+
+def claim(connection: Connection, owner: str, limit: int) -> list[RunId]:
+    """Give an owner runs that nobody owns."""
+    found = [row for statement in queries.CLAIMABLE for row in execute(connection, statement, (limit,)).fetchall()]
+    oldest = sorted(found)[:limit]
+    execute(connection, queries.CLAIM, (owner, [run for _, run in oldest]))
+    return [RunId(run_id) for run_id, _ in oldest]
+
+
+def let_go(connection: Connection, run_ids: Sequence[RunId], owner: str, now: float, crashed: str) -> list[RunId]:
+    """Take these runs from an owner, as far as it has them; returns those."""
+    theirs = execute(connection, queries.HELD_BY, (list(run_ids), owner)).fetchall()
+    if crashed:
+        execute(connection, queries.FREE_SLOTS_OF_RUN, ([run_id for _, run_id, _ in theirs],))
+    broken = [run for run, _, is_open in theirs if crashed and is_open]
+    _crash(connection, broken, encoding.printable(crashed), now)
+    execute(connection, queries.ORPHAN_RUNS, ([run for run, _, is_open in theirs if not (crashed and is_open)],))
+    return [RunId(run_id) for _, run_id, _ in theirs]
 
 
 def sweep(connection: Connection, dead: Sequence[str], reason: str, now: float) -> list[RunId]:
     """Declare owners dead; returns their open runs, which are crashed now or, of a service, without an owner."""
     dead = sorted(set(dead))
-    found = execute(connection, queries.OPEN_RUNS_OF, (dead,)).fetchall()
+    lost = execute(connection, queries.OPEN_RUNS_OF, (dead,)).fetchall()
     execute(connection, queries.FREE_SLOTS_OF, (dead,))
-    crashed = [run for run, _, session in found if session]
-    execute(connection, queries.ORPHAN_RUNS, ([run for run, _, session in found if not session],))
-    execute(connection, queries.CRASH_RUNS, (reason, now, crashed))
-    live = execute(connection, queries.LIVE_TASKS, (crashed,)).fetchall()
-    if live:
-        told_why = [encoding.with_reason(more, reason) for _, _, more in live]
-        execute(connection, queries.CRASH_TASKS, (now, [row[0] for row in live], [row[1] for row in live], told_why))
+    _crash(connection, [run for run, _, session in lost if session], encoding.printable(reason), now)
+    execute(connection, queries.ORPHAN_RUNS, ([run for run, _, session in lost if not session],))
     execute(connection, queries.MARK_SWEPT, (now, dead))
     execute(connection, queries.FORGET_SWEPT, (now - REMEMBER_SWEPT,))
-    return sorted(RunId(run_id) for _, run_id, _ in found)
+    return sorted(RunId(run_id) for _, run_id, _ in lost)
+
+
+def _crash(connection: Connection, runs: list[int], reason: str, now: float) -> None:
+    execute(connection, queries.CRASH_RUNS, (reason, now, runs))
+    live = execute(connection, queries.LIVE_TASKS, (runs,)).fetchall()
+    if live:
+        numbers, nos = [row[0] for row in live], [row[1] for row in live]
+        told_why = [encoding.with_reason(more, reason) for _, _, more in live]
+        execute(connection, queries.CRASH_TASKS, (now, numbers, nos, told_why))

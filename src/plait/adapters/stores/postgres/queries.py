@@ -1,39 +1,22 @@
-"""Every statement that the PostgreSQL store sends, named, with its purpose.
+"""The statements that the PostgreSQL store sends through psycopg's cursors, named, with their purpose.
 
-Nothing else in plait speaks PostgreSQL's SQL, but for schema.sql and the migrations. A `Statement` belongs to the hot
-path (`pipeline.py`): it takes one array for each column, so that it writes a whole batch. The others are texts for
-psycopg's cursors. Rows are locked in the order of limits, runs (by number), and then what belongs to runs; keys that
-several runs may write (slots, assets, workflows) come sorted: so two transactions never wait for each other (F12).
+Nothing else in plait speaks PostgreSQL's SQL, but for `batches.py`, which has those of the hot path, schema.sql and the
+migrations. Rows are locked in one order (see there), so that two transactions never wait for each other (F12).
 """
 
 from plait.adapters.stores.encoding import (
+    DEPLOYMENT_COLUMNS,
+    FILE_COLUMNS,
     FINAL_RUN_STATES,
-    KEPT_COLUMNS,
     LIVE_TASK_STATES,
     OPEN_RUN_STATES,
     RUN_COLUMNS,
     TASK_COLUMNS,
+    TRIGGER_COLUMNS,
 )
-from plait.adapters.stores.postgres.pipeline import Statement
-
-TYPES = {
-    "attempt": "integer", "created_at": "double precision", "current": "boolean", "control": "bytea", "epoch": "bigint",
-    "engine_min": "integer", "error": "bytea", "extra": "bytea", "finished_at": "double precision", "log": "bytea",
-    "logical_at": "double precision", "no": "integer", "outputs": "bytea", "params": "bytea", "run": "bigint",
-    "session": "boolean", "spec": "bytea", "started_at": "double precision", "token": "bigint",
-}  # fmt: skip
-"""Types of columns; the others are text."""
 
 LOCKS = 0x706C6169
 """The class of plait's advisory locks (`plai`); they are the database's, whatever the schema."""
-
-
-def _types(columns: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(TYPES.get(column, "text") for column in columns)
-
-
-def _unnest(types: tuple[str, ...]) -> str:
-    return "unnest(" + ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, 1)) + ")"
 
 
 def _texts(values: tuple[str, ...]) -> str:
@@ -49,174 +32,7 @@ _RUN = ", ".join(RUN_COLUMNS[:-1])
 _TASK = ", ".join(TASK_COLUMNS[:-1])
 _RUN_NUMBER = "(SELECT id FROM runs WHERE run_id = %s)"
 
-# --- a transaction ---------------------------------------------------------------------------------------------------
-
-BEGIN = Statement("begin", "BEGIN")
-COMMIT = Statement("commit", "COMMIT")
-ROLLBACK = Statement("rollback", "ROLLBACK")
-
-RUN_NUMBERS = Statement("run_numbers", "SELECT run_id, id, epoch FROM runs WHERE run_id = ANY ($1::text[])", ("text",))
-"""The runs' own numbers, and the epochs under which they may be written."""
-
-FENCE = Statement(
-    "fence",
-    "SELECT 1 / (count(*) FILTER (WHERE held.epoch = asked.epoch) = cardinality($1::bigint[]))::integer FROM "
-    "(SELECT id, epoch FROM runs WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE) AS held "
-    "JOIN unnest($1::bigint[], $2::bigint[]) AS asked (id, epoch) USING (id)",
-    ("bigint", "bigint"),
-)
-"""Lock runs, and fail (by a division by zero) unless all of them have these epochs: then nothing that comes behind is
-carried out, COMMIT included, and the whole transaction is one round trip."""
-
-STALE = "22012"
-"""The SQLSTATE of a fence that does not hold."""
-
-SHARE_GRAPHS = Statement("share_graphs", f"SELECT pg_advisory_xact_lock_shared({LOCKS}, 1)")
-"""No graph is deleted while a run is being made that may need it."""
-
-INSERT_GRAPHS = Statement(
-    "insert_graphs",
-    f"INSERT INTO graphs (hash, data) SELECT * FROM {_unnest(('text', 'bytea'))} ON CONFLICT DO NOTHING",
-    ("text", "bytea"),
-)
-"""Put back a graph that retention took just before its next run."""
-
-INSERT_RUNS = Statement(
-    "insert_runs",
-    f"INSERT INTO runs ({', '.join(RUN_COLUMNS)}) SELECT * FROM {_unnest(_types(RUN_COLUMNS))} "
-    "ON CONFLICT (run_id) DO NOTHING RETURNING id",
-    _types(RUN_COLUMNS),
-)
-"""New runs; one whose id is there already gets no number."""
-
-_CHANGED_RUN = ("run", *RUN_COLUMNS[1:])
-UPDATE_RUNS = Statement(
-    "update_runs",
-    f"UPDATE runs SET {', '.join(f'{column} = changed.{column}' for column in RUN_COLUMNS[1:])} "
-    f"FROM {_unnest(_types(_CHANGED_RUN))} AS changed ({', '.join(_CHANGED_RUN)}) WHERE runs.id = changed.run",
-    _types(_CHANGED_RUN),
-)
-"""Runs' rows as their scheduler has them."""
-
-
-def _upsert_tasks(name: str, columns: tuple[str, ...]) -> Statement:
-    # What names a task run never changes under its number; leaving it out spares the indices.
-    changes = [
-        f"{column} = coalesce(excluded.{column}, tasks.{column})"
-        if column in KEPT_COLUMNS
-        else f"{column} = excluded.{column}"
-        for column in columns
-        if column not in ("no", "key", "path")
-    ]
-    types = _types(("run", *columns))
-    return Statement(
-        name,
-        f"INSERT INTO tasks (run, {', '.join(columns)}) SELECT * FROM {_unnest(types)} "
-        f"ON CONFLICT (run, no) DO UPDATE SET {', '.join(changes)}",
-        types,
-    )
-
-
-UPSERT_TASKS = _upsert_tasks("upsert_tasks", TASK_COLUMNS)
-"""Task runs, new or changed. The hot one."""
-
-UPSERT_BARE_TASKS = _upsert_tasks("upsert_bare_tasks", TASK_COLUMNS[: -len(KEPT_COLUMNS)])
-"""The same for rows that have none of the columns that keep what is there, as at their dispatch."""
-
-INSERT_EVENTS = Statement(
-    "insert_events",
-    f"INSERT INTO events (run, seq, data) SELECT * FROM {_unnest(('bigint', 'bigint', 'bytea'))}",
-    ("bigint", "bigint", "bytea"),
-)
-"""Chunks of events under their last one's number."""
-
-_ATTEMPT = ("run", "no", "attempt", "state", "started_at", "finished_at", "error", "log")
-UPSERT_ATTEMPTS = Statement(
-    "upsert_attempts",
-    f"INSERT INTO attempts ({', '.join(_ATTEMPT)}) SELECT * FROM {_unnest(_types(_ATTEMPT))} "
-    "ON CONFLICT (run, no, attempt) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in _ATTEMPT[3:]),
-    _types(_ATTEMPT),
-)
-"""Attempts before the last ones of their task runs."""
-
-_SCOPE = ("bigint", "text", "text", "integer", "integer", "text")
-UPSERT_SCOPES = Statement(
-    "upsert_scopes",
-    f"INSERT INTO scopes (run, scope, path, generation, length, keys) SELECT * FROM {_unnest(_SCOPE)} "
-    "ON CONFLICT (run, scope, path) DO UPDATE SET "
-    "generation = excluded.generation, length = excluded.length, keys = excluded.keys",
-    _SCOPE,
-)
-"""Scopes that were expanded; a new generation replaces the old one."""
-
-_ASSET = ("text", "text", "text", "integer", "double precision", "text", "bytea")
-UPSERT_ASSETS = Statement(
-    "upsert_assets",
-    f"INSERT INTO assets (key, partition, run_id, no, at, data_version, metadata) SELECT * FROM {_unnest(_ASSET)} "
-    "ON CONFLICT (key, partition) DO UPDATE SET run_id = excluded.run_id, no = excluded.no, at = excluded.at, "
-    "data_version = excluded.data_version, metadata = excluded.metadata WHERE excluded.at >= assets.at",
-    _ASSET,
-)
-"""The latest materializations; one that comes late does not hide a newer one."""
-
-_WORKFLOW = ("text", "text", "boolean", "integer")
-UPSERT_WORKFLOWS = Statement(
-    "upsert_workflows",
-    f"INSERT INTO workflows (name, kind, paused, failures_in_a_row) SELECT * FROM {_unnest(_WORKFLOW)} "
-    "ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, paused = excluded.paused, "
-    "failures_in_a_row = excluded.failures_in_a_row",
-    _WORKFLOW,
-)
-"""What is remembered of workflows."""
-
-# --- slots -----------------------------------------------------------------------------------------------------------
-
-LOCK_LIMITS = Statement(
-    "lock_limits",
-    "SELECT key, slots FROM limits WHERE key = ANY ($1::text[]) ORDER BY key FOR NO KEY UPDATE",
-    ("text",),
-)
-"""The sizes of limits, which nobody else grants slots of until this transaction ends."""
-
-TRY_LIMITS = Statement(
-    "try_limits",
-    "SELECT key, slots FROM limits WHERE key = ANY ($1::text[]) ORDER BY key FOR NO KEY UPDATE SKIP LOCKED",
-    ("text",),
-)
-"""The same of those that nobody else has locked."""
-
-COUNT_LIMITS = Statement("count_limits", "SELECT count(*) FROM limits WHERE key = ANY ($1::text[])", ("text",))
-"""How many limits there are, locked or not."""
-
-SLOTS_USED = Statement(
-    "slots_used", "SELECT key, sum(slots) FROM slots WHERE key = ANY ($1::text[]) GROUP BY key", ("text",)
-)
-"""How many slots of limits are taken."""
-
-SLOTS_HELD = Statement(
-    "slots_held",
-    "SELECT key, run_id, no, slots FROM slots WHERE run_id = ANY ($1::text[]) AND key = ANY ($2::text[])",
-    ("text", "text"),
-)
-"""Which of them some runs hold."""
-
-_SLOT = ("text", "integer", "text", "bigint")
-TAKE_SLOTS = Statement(
-    "take_slots",
-    f"INSERT INTO slots (run_id, no, key, slots) SELECT * FROM {_unnest(_SLOT)} "
-    "ON CONFLICT (run_id, no, key) DO UPDATE SET slots = excluded.slots",
-    _SLOT,
-)
-"""Hold slots."""
-
-RELEASE_SLOTS = Statement(
-    "release_slots",
-    f"DELETE FROM slots USING {_unnest(('text', 'integer'))} AS given (run_id, no) "
-    "WHERE slots.run_id = given.run_id AND slots.no = given.no",
-    ("text", "integer"),
-)
-"""Give all slots of task runs back."""
+# --- limits ----------------------------------------------------------------------------------------------------------
 
 UPSERT_LIMITS = (
     "INSERT INTO limits (key, slots) SELECT * FROM unnest(%s::text[], %s::bigint[]) "
@@ -229,6 +45,9 @@ LIMITS = "SELECT key, slots FROM limits ORDER BY key"
 
 SLOTS = "SELECT key, run_id, no, slots FROM slots ORDER BY key, run_id, no"
 """Who holds what."""
+
+SLOTS_OF_RUN = "SELECT key, run_id, no, slots FROM slots WHERE run_id = %s ORDER BY key, no"
+"""What a run holds."""
 
 SLOTS_OF_LIMIT = "SELECT key, run_id, no, slots FROM slots WHERE key = %s ORDER BY run_id, no"
 """Who holds slots of one limit."""
@@ -327,13 +146,13 @@ ASSET = "SELECT key, partition, run_id, no, at, data_version, metadata FROM asse
 # --- owners ----------------------------------------------------------------------------------------------------------
 
 RENEW = (
-    "INSERT INTO owners (owner, host, pid, started, lease_until) VALUES (%s, %s, %s, %s, %s) "
+    "INSERT INTO owners (owner, host, pid, started, lease_until, address) VALUES (%s, %s, %s, %s, %s, %s) "
     "ON CONFLICT (owner) DO UPDATE SET host = excluded.host, pid = excluded.pid, started = excluded.started, "
-    "lease_until = excluded.lease_until WHERE owners.swept_at IS NULL"
+    "lease_until = excluded.lease_until, address = excluded.address WHERE owners.swept_at IS NULL"
 )
 """Register an owner, or prolong its lease; nothing happens to one that was swept."""
 
-OWNERS = "SELECT owner, host, pid, started, lease_until FROM owners WHERE swept_at IS NULL ORDER BY owner"
+OWNERS = "SELECT owner, host, pid, started, lease_until, address FROM owners WHERE swept_at IS NULL ORDER BY owner"
 """Who is there."""
 
 RELEASE_OWNER = "DELETE FROM owners WHERE owner = %s"
@@ -348,8 +167,38 @@ HOLDER = "SELECT id, owner, epoch, state FROM runs WHERE run_id = %s FOR NO KEY 
 TAKE_OVER = "UPDATE runs SET owner = %s, epoch = %s WHERE id = %s"
 """Give a run to another owner under a new epoch."""
 
-FREE_SLOTS_OF_RUN = "DELETE FROM slots WHERE run_id = %s"
-"""Everything that a run holds."""
+FREE_SLOTS_OF_RUN = "DELETE FROM slots WHERE run_id = ANY (%s::text[])"
+"""Everything that runs hold."""
+
+FREE_OTHER_SLOTS = "DELETE FROM slots WHERE run_id = %s AND NOT no = ANY (%s::integer[])"
+"""What a run holds, but for some of its task numbers."""
+
+UNOWNED = f"owner IS NULL AND NOT session AND {OPEN}"
+"""A service-owned run that nobody owns, and that goes on. The very text of the index `runs_unowned`."""
+
+_ASKED = (
+    f"NOT session AND {FINAL} AND run_id IN (SELECT run_id FROM inbox) "
+    "AND NOT EXISTS (SELECT 1 FROM owners WHERE owners.owner = runs.owner AND swept_at IS NULL)"
+)
+"""One that is over, to which something is said. It keeps the name of the owner that ended it, who may be long gone."""
+
+HAS_CLAIMABLE = f"SELECT EXISTS (SELECT 1 FROM runs WHERE {UNOWNED}) OR EXISTS (SELECT 1 FROM runs WHERE {_ASKED})"
+"""Whether there is anything to claim."""
+
+CLAIMABLE = (
+    f"SELECT run_id, id FROM runs WHERE {UNOWNED} ORDER BY run_id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
+    f"SELECT run_id, id FROM runs WHERE {_ASKED} ORDER BY run_id LIMIT %s FOR NO KEY UPDATE OF runs SKIP LOCKED",
+)
+"""Service-owned runs that nobody owns and that have something to do, oldest first; what another process claims just now
+is its own."""
+
+CLAIM = "UPDATE runs SET owner = %s, epoch = epoch + 1 WHERE id = ANY (%s::bigint[])"
+"""Give them to an owner."""
+
+HELD_BY = (
+    f"SELECT id, run_id, {OPEN} FROM runs WHERE run_id = ANY (%s::text[]) AND owner = %s ORDER BY id FOR NO KEY UPDATE"
+)
+"""Those of some runs that an owner has, and whether they go on."""
 
 MARK_SWEPT = (
     "INSERT INTO owners (owner, host, pid, started, lease_until, swept_at) "
@@ -368,9 +217,9 @@ OPEN_RUNS_OF = (
 
 FREE_SLOTS_OF = (
     "DELETE FROM slots WHERE run_id IN (SELECT DISTINCT slots.run_id FROM slots JOIN runs USING (run_id) "
-    "WHERE runs.owner = ANY (%s::text[]))"
+    "WHERE runs.owner = ANY (%s::text[]) AND runs.session)"
 )
-"""Everything that the runs of some owners hold."""
+"""Everything that the session-owned runs of some owners hold."""
 
 CRASH_RUNS = (
     "UPDATE runs SET state = 'crashed', reason = %s, finished_at = %s, owner = NULL, epoch = epoch + 1 "
@@ -396,15 +245,86 @@ CRASH_TASKS = (
 PUT_INBOX = "INSERT INTO inbox (run_id, data) VALUES (%s, %s)"
 """Leave a stimulus."""
 
-HAS_INBOX = "SELECT 1 FROM inbox WHERE run_id = ANY (%s::text[]) LIMIT 1"
-"""Whether there is anything."""
-
-TAKE_INBOX = (
-    "DELETE FROM inbox WHERE id = ANY (ARRAY(SELECT id FROM inbox WHERE run_id = ANY (%s::text[]) ORDER BY id LIMIT %s "
-    "FOR UPDATE SKIP LOCKED)) RETURNING id, run_id, data"
+READ_INBOX = (
+    "SELECT inbox.id, run_id, data FROM inbox JOIN runs USING (run_id) WHERE owner = %s ORDER BY inbox.id LIMIT %s"
 )
-"""Take the oldest; what another process takes just now is its own. (ARRAY: PostgreSQL would carry out the subquery of
-an IN several times, and take more each time.)"""
+"""What is there for the runs of an owner, oldest first."""
+
+FORGET_INBOX = "DELETE FROM inbox WHERE id = ANY (%s::bigint[])"
+"""Nobody can decide it."""
+
+# --- definitions -----------------------------------------------------------------------------------------------------
+
+TURN_TO_DEFINE = f"SELECT pg_advisory_xact_lock({LOCKS}, 3)"
+"""One transaction at a time changes definitions."""
+
+
+def _replaced(columns: tuple[str, ...]) -> str:
+    return ", ".join(f"{column} = excluded.{column}" for column in columns)
+
+
+def _marks(columns: tuple[str, ...]) -> str:
+    return ", ".join(["%s"] * len(columns))
+
+
+UPSERT_FILE = (
+    f"INSERT INTO files ({', '.join(FILE_COLUMNS)}) VALUES ({_marks(FILE_COLUMNS)}) "
+    f"ON CONFLICT (path) DO UPDATE SET {_replaced(FILE_COLUMNS[1:])}"
+)
+"""A file of definitions, as it was loaded."""
+
+FORGET_FILES = "DELETE FROM files WHERE path = ANY (%s::text[])"
+"""Files that are gone."""
+
+FILES = f"SELECT {', '.join(FILE_COLUMNS)} FROM files WHERE location = %s ORDER BY path"
+"""The files of a location."""
+
+_DEPLOYMENT = ", ".join(DEPLOYMENT_COLUMNS)
+
+UPSERT_DEPLOYMENT = (
+    f"INSERT INTO deployments ({_DEPLOYMENT}) VALUES ({_marks(DEPLOYMENT_COLUMNS)}) "
+    f"ON CONFLICT (workflow) DO UPDATE SET {_replaced(DEPLOYMENT_COLUMNS[1:])}"
+)
+"""A workflow as it is run from now on."""
+
+DEPLOYMENTS = f"SELECT {_DEPLOYMENT} FROM deployments ORDER BY workflow"
+"""All of them."""
+
+DEPLOYMENT = f"SELECT {_DEPLOYMENT} FROM deployments WHERE workflow = %s"
+"""One of them."""
+
+UNDEPLOY = (
+    "DELETE FROM deployments WHERE workflow = ANY (%s::text[])",
+    "DELETE FROM triggers WHERE workflow = ANY (%s::text[])",
+)
+"""Workflows that are not defined any more."""
+
+_TRIGGER = ", ".join(TRIGGER_COLUMNS)
+
+UPSERT_TRIGGER = (
+    f"INSERT INTO triggers ({_TRIGGER}) VALUES ({_marks(TRIGGER_COLUMNS)}) ON CONFLICT (workflow, no) DO UPDATE "
+    f"SET {_replaced(TRIGGER_COLUMNS[2:])} "
+    "WHERE (triggers.kind, triggers.spec, triggers.catchup) <> (excluded.kind, excluded.spec, excluded.catchup)"
+)
+"""A trigger; one that is as it was keeps where it is."""
+
+DROP_TRIGGERS = "DELETE FROM triggers WHERE workflow = %s AND no >= %s"
+"""Triggers that a workflow has no more."""
+
+TRIGGERS = f"SELECT {_TRIGGER} FROM triggers ORDER BY workflow, no"
+"""All triggers."""
+
+TRIGGERS_OF = f"SELECT {_TRIGGER} FROM triggers WHERE workflow = %s ORDER BY no"
+"""A workflow's triggers."""
+
+DUE_TRIGGERS = (
+    f"SELECT {_TRIGGER} FROM triggers WHERE next_at <= %s ORDER BY next_at, workflow, no LIMIT %s "
+    "FOR UPDATE SKIP LOCKED"
+)
+"""Triggers whose time has come, and that no other transaction fires just now."""
+
+NEXT_TRIGGER = "SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL"
+"""When the next one is due."""
 
 # --- retention -------------------------------------------------------------------------------------------------------
 
@@ -434,9 +354,10 @@ DROP_STRAY_INBOX = "DELETE FROM inbox WHERE NOT EXISTS (SELECT 1 FROM runs WHERE
 
 DELETE_UNUSED_GRAPHS = (
     "DELETE FROM graphs WHERE hash = ANY (%s::text[]) "
-    "AND NOT EXISTS (SELECT 1 FROM runs WHERE graph_hash = graphs.hash)"
+    "AND NOT EXISTS (SELECT 1 FROM runs WHERE graph_hash = graphs.hash) "
+    "AND NOT EXISTS (SELECT 1 FROM deployments WHERE graph_hash = graphs.hash)"
 )
-"""Graphs of deleted runs that no run has any more."""
+"""Graphs of deleted runs that no run and no deployment has any more."""
 
 TRASH = "SELECT run FROM trash ORDER BY run FOR UPDATE SKIP LOCKED"
 """Runs whose rows are still to be deleted, and that nobody else deletes just now."""

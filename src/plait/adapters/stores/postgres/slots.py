@@ -10,8 +10,9 @@ what it has been told has to hold again.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from plait.adapters.stores.postgres import queries
-from plait.adapters.stores.postgres.pipeline import Call, Rows, call, call_rows
+from plait.adapters.stores.encoding import Columns
+from plait.adapters.stores.postgres import batches
+from plait.adapters.stores.postgres.pipeline import Call, Rows, call
 from plait.model.errors import StoreError
 from plait.model.ids import RunId
 from plait.model.rows import SlotRow
@@ -52,15 +53,10 @@ class Slots:
         self._release(run_id, nos)
         self._history.append(lambda: self._release(run_id, nos))
 
-    def calls(self) -> list[Call]:
-        """What is to be written."""
-        found: list[Call] = []
-        if self._released:
-            found.append(call_rows(queries.RELEASE_SLOTS, sorted(self._released)))
-        if self._taken:
-            rows = sorted((run_id, no, key, slots) for (key, run_id, no), slots in self._taken.items())
-            found.append(call_rows(queries.TAKE_SLOTS, rows))
-        return found
+    def rows(self) -> tuple[list[Columns], list[Columns]]:
+        """What is to be written: runs and task numbers that give theirs back, and then what is taken."""
+        taken = sorted((run_id, no, key, slots) for (key, run_id, no), slots in self._taken.items())
+        return sorted(self._released), taken
 
     # --- counting -----------------------------------------------------------------------------------------------------
 
@@ -110,9 +106,9 @@ class Slots:
         self._runs.update(everybody)
         calls: list[Call] = []
         if bounded:
-            calls.append(call(queries.SLOTS_HELD, everybody, bounded))
+            calls.append(call(batches.SLOTS_HELD, everybody, bounded))
         if runs and len(self._sizes) > len(bounded):
-            calls.append(call(queries.SLOTS_HELD, sorted(runs), sorted(self._sizes.keys() - set(bounded))))
+            calls.append(call(batches.SLOTS_HELD, sorted(runs), sorted(self._sizes.keys() - set(bounded))))
         for rows in self._ask(calls) if calls else ():
             self._held.update(((key, run_id, int(no)), int(slots)) for key, run_id, no, slots in rows)
         for place, slots in self._held.items():
@@ -122,13 +118,13 @@ class Slots:
     def _lock(self, keys: list[str]) -> None:
         """Lock limits that are not locked yet, and count what is taken of them."""
         if self._sizes and keys[0] < max(self._sizes):
-            free, [[count]] = self._ask([call(queries.TRY_LIMITS, keys), call(queries.COUNT_LIMITS, keys)])
+            free, [[count]] = self._ask([call(batches.TRY_LIMITS, keys), call(batches.COUNT_LIMITS, keys)])
             if len(free) < int(count):
                 self._begin_anew(keys)
                 return
-            self._count(keys, free, *self._ask([call(queries.SLOTS_USED, keys)]))
+            self._count(keys, free, *self._ask([call(batches.SLOTS_USED, keys)]))
         else:
-            self._count(keys, *self._ask([call(queries.LOCK_LIMITS, keys), call(queries.SLOTS_USED, keys)]))
+            self._count(keys, *self._ask([call(batches.LOCK_LIMITS, keys), call(batches.SLOTS_USED, keys)]))
 
     def _count(self, keys: list[str], sizes: Rows, used: Rows) -> None:
         self._sizes.update((key, int(slots)) for key, slots in sizes)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from plait.adapters.stores import encoding
+from plait.adapters.stores.definitions import SqlDefinitions
 from plait.adapters.stores.postgres import owners, queries, retention, revisions
 from plait.adapters.stores.postgres.connections import Readers, Writer
 from plait.adapters.stores.postgres.failures import Starting
@@ -30,6 +31,7 @@ from plait.model.rows import (
     AssetRow,
     AttemptRow,
     EventRow,
+    InboxRow,
     LimitRow,
     OwnerRow,
     RunRow,
@@ -60,6 +62,7 @@ class PostgresStore:
         self._turn = threading.Lock()
         self._writing_thread: int | None = None
         self._readers = Readers(self.server)
+        self.definitions = SqlDefinitions(self._all, queries)
         self._known = Known()
         self._graphs: OrderedDict[str, bytes] = OrderedDict()
         self._graphs_turn = threading.Lock()
@@ -209,8 +212,7 @@ class PostgresStore:
     def delete_runs(self, finished_before: float, limit: int = 1000) -> int:
         """Delete at most `limit` final runs that ended before then, in transactions of bounded length."""
         gone = self._change(lambda connection: retention.drop(connection, finished_before, limit))
-        with self._writing():
-            self._known.forget(gone)
+        self._forget(gone)
         while not self._change(retention.empty):
             pass
         return len(gone)
@@ -303,22 +305,40 @@ class PostgresStore:
         """The process ends in order: drop its row."""
         self._change(lambda connection: execute(connection, queries.RELEASE_OWNER, (owner,)))
 
-    def take_over(self, run_id: RunId, owner: str, now: float) -> int:
-        """Lease a run; a run that is over is held by nobody, whoever ended it."""
-        epoch = self._change(lambda connection: owners.take_over(connection, run_id, owner, now))
-        with self._writing():
-            self._known.forget([run_id])
-        return epoch
+    def take_over(self, run_id: RunId, owner: str, now: float, *, epoch: int | None = None) -> int:
+        """Lease a run; a run that is over is held by nobody, whoever ended it. With `epoch` it is handed over."""
+        taken = self._change(lambda connection: owners.take_over(connection, run_id, owner, now, epoch))
+        self._forget([run_id])
+        return taken
+
+    def free_slots(self, run_id: RunId, keep: Sequence[int] = ()) -> None:
+        """Give back what a run holds, but for these of its task numbers."""
+        self._change(lambda connection: execute(connection, queries.FREE_OTHER_SLOTS, (run_id, list(keep))))
+
+    def claim(self, owner: str, limit: int) -> list[RunId]:
+        """Lease service-owned runs that nobody owns. Nothing is written when there is none."""
+        if self._one(queries.HAS_CLAIMABLE) != (True,):
+            return []
+        found = self._change(lambda connection: owners.claim(connection, owner, limit))
+        self._forget(found)
+        return found
+
+    def let_go(self, run_ids: Sequence[RunId], owner: str, now: float, *, crashed: str = "") -> None:
+        """Give up runs of this owner; with `crashed` (the reason) they are marked so, unless they are over."""
+        self._forget(self._change(lambda connection: owners.let_go(connection, run_ids, owner, now, crashed)))
 
     def sweep(self, dead: Sequence[str], reason: str, now: float) -> list[RunId]:
         """Declare owners dead; returns their open runs, which are crashed now or, of a service, without an owner."""
         if not dead:
             return []
-        reason = encoding.printable(reason)
         lost = self._change(lambda connection: owners.sweep(connection, dead, reason, now))
-        with self._writing():
-            self._known.forget(lost)
+        self._forget(lost)
         return lost
+
+    def _forget(self, run_ids: Sequence[RunId]) -> None:
+        """Their leases are to be looked at again."""
+        with self._writing():
+            self._known.forget(run_ids)
 
     # --- inbox --------------------------------------------------------------------------------------------------------
 
@@ -326,13 +346,14 @@ class PostgresStore:
         """Leave an encoded stimulus for whoever owns the run."""
         self._change(lambda connection: execute(connection, queries.PUT_INBOX, (run_id, data)))
 
-    def drain_inbox(self, run_ids: Sequence[RunId], limit: int = 1000) -> list[tuple[RunId, bytes]]:
-        """Take what is there for these runs. Nobody waits for a turn to write when there is nothing."""
-        wanted = list(run_ids)
-        if not wanted or self._one(queries.HAS_INBOX, wanted) is None:
-            return []
-        found = self._change(lambda connection: execute(connection, queries.TAKE_INBOX, (wanted, limit)).fetchall())
-        return [(RunId(run_id), data) for _, run_id, data in sorted(found)]
+    def read_inbox(self, owner: str, limit: int = 10_000) -> list[InboxRow]:
+        """What lies there for the runs of an owner, oldest first."""
+        return [encoding.inbox_of(columns) for columns in self._all(queries.READ_INBOX, owner, limit)]
+
+    def forget_inbox(self, ids: Sequence[int]) -> None:
+        """Delete what nobody can decide."""
+        if ids:
+            self._change(lambda connection: execute(connection, queries.FORGET_INBOX, (list(ids),)))
 
 
 def _snapshot(connection: Connection, run_id: RunId) -> RunSnapshot | None:
@@ -348,6 +369,7 @@ def _snapshot(connection: Connection, run_id: RunId) -> RunSnapshot | None:
             tasks=[encoding.task_of(row) for row in execute(connection, queries.ALL_TASKS, run)],
             scopes=[encoding.scope_of(row) for row in execute(connection, queries.ALL_SCOPES, run)],
             last_seq=(last[0] if last is not None else None) or 0,
+            slots=[encoding.slot_of(row) for row in execute(connection, queries.SLOTS_OF_RUN, (run_id,))],
         )
     finally:
         connection.execute("COMMIT")

@@ -13,17 +13,21 @@ the commit, which then fails as a whole.
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import psycopg
 
 from plait.adapters.stores import encoding
 from plait.adapters.stores.encoding import Columns
-from plait.adapters.stores.postgres import queries
+from plait.adapters.stores.postgres import batches, queries
 from plait.adapters.stores.postgres.connections import TRIES, Writer, pause
 from plait.adapters.stores.postgres.failures import GONE, RETRIED
-from plait.adapters.stores.postgres.pipeline import Broken, Call, Pipeline, Refused, Rows, call, call_rows
+from plait.adapters.stores.postgres.pipeline import Broken, Call, Pipeline, Refused, Rows, Statement, call, call_rows
+from plait.adapters.stores.postgres.server import execute
 from plait.adapters.stores.postgres.slots import Slots
 from plait.model.errors import StaleToken, StoreError
 from plait.model.ids import RunId
-from plait.model.rows import AssetRow, RunRow, SlotRow, WorkflowRow
+from plait.model.rows import AssetRow, DeploymentRow, FileRow, RunRow, SlotRow, TriggerRow, WorkflowRow
 from plait.ports import RunBatch
 
 Lease = tuple[int, int]
@@ -77,13 +81,16 @@ class PostgresTransaction:
         self._events: list[Columns] = []
         self._assets: dict[Columns, AssetRow] = {}
         self._workflows: dict[str, WorkflowRow] = {}
+        self._graphs: dict[str, bytes] = {}
+        self._fired: dict[tuple[str, int], Columns] = {}
+        self._decided: list[int] = []
 
     # --- what is asked ------------------------------------------------------------------------------------------------
 
     def _ask(self, calls: Sequence[Call]) -> list[Rows]:
         """Carry out statements in this transaction."""
         if self.open is None:
-            self.open, (_, *answers) = self._writer.ask([call(queries.BEGIN), *calls])
+            self.open, (_, *answers) = self._writer.ask([call(batches.BEGIN), *calls])
             return answers
         try:
             return self.open.run(calls)
@@ -93,24 +100,91 @@ class PostgresTransaction:
     def _restart(self) -> None:
         if self._asked_more:
             raise StoreError("another process has just locked a limit, and this transaction cannot begin anew")
-        self._ask([call(queries.ROLLBACK), call(queries.BEGIN)])
+        self._ask([call(batches.ROLLBACK), call(batches.BEGIN)])
 
-    def create_run(self, row: RunRow) -> None:
+    def create_run(self, row: RunRow) -> bool:
         """Insert a run, with its graph in case retention has just deleted that."""
         values = encoding.run_values(_encodable(row))
-        calls = [call(queries.SHARE_GRAPHS)]
-        graph = self._graph_of(row.graph_hash)
-        if graph is not None:
-            calls.append(call(queries.INSERT_GRAPHS, [row.graph_hash], [graph]))
         self._asked_more = True
-        *_, made = self._ask([*calls, call_rows(queries.INSERT_RUNS, [values])])
-        if not made:
-            raise StoreError(f"there is a run {row.run_id} already")
-        self._leases[row.run_id] = (int(made[0][0]), row.epoch)
+        *_, made = self._ask([call(batches.SHARE_GRAPHS), call_rows(batches.INSERT_RUNS, [values])])
+        if made:
+            self._leases[row.run_id] = (int(made[0][0]), row.epoch)
+            self._keep_graph(row.graph_hash)
+            return True
+        if row.occurrence is not None and self._ask([call(batches.HAS_OCCURRENCE, [row.occurrence])])[0]:
+            return False
+        raise StoreError(f"there is a run {row.run_id} already")
+
+    def _keep_graph(self, graph_hash: str) -> None:
+        graph = self._graph_of(graph_hash)
+        if graph is not None:
+            self._graphs[graph_hash] = graph
 
     def acquire(self, requests: Sequence[SlotRow]) -> bool:
         """Take all of these slots, or none."""
         return self._slots.acquire(requests)
+
+    # --- definitions --------------------------------------------------------------------------------------------------
+
+    def _execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Carry out one of the rare statements in this transaction, with a cursor of psycopg."""
+        if self.open is None:
+            self._ask([])
+        self._asked_more = True
+        try:
+            cursor = execute(self._writer.current(), statement, values)
+            return cursor.fetchall() if cursor.description is not None else []
+        except psycopg.Error as error:
+            raise self._writer.told(error) from error
+
+    def _define(self) -> None:
+        """Get the turn to change definitions, and have no graph deleted meanwhile."""
+        self._ask([call(batches.SHARE_GRAPHS)])
+        self._execute(queries.TURN_TO_DEFINE)
+        self._show_triggers()
+
+    def save_files(self, rows: Sequence[FileRow], *, gone: Sequence[str] = ()) -> None:
+        """Insert or replace files; drop those that are gone."""
+        self._define()
+        for row in rows:
+            self._execute(queries.UPSERT_FILE, *encoding.file_values(encoding.printable(row)))
+        self._execute(queries.FORGET_FILES, encoding.printable(list(gone)))
+
+    def deploy(self, row: DeploymentRow, triggers: Sequence[TriggerRow]) -> None:
+        """Insert or replace a deployment, with its graph; triggers that are as they were keep where they are."""
+        row, triggers = encoding.printable(row), encoding.printable(list(triggers))
+        self._define()
+        self._execute(queries.UPSERT_DEPLOYMENT, *encoding.deployment_values(row))
+        for trigger in triggers:
+            self._execute(queries.UPSERT_TRIGGER, *encoding.trigger_values(trigger))
+        self._execute(queries.DROP_TRIGGERS, row.workflow, len(triggers))
+        self._keep_graph(row.graph_hash)
+
+    def undeploy(self, workflows: Sequence[str]) -> None:
+        """These workflows are not defined any more."""
+        self._define()
+        for statement in queries.UNDEPLOY:
+            self._execute(statement, encoding.printable(list(workflows)))
+
+    def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
+        """Triggers whose time has come; another transaction that asks meanwhile gets none of them."""
+        self._ask([call(batches.SHARE_GRAPHS)])
+        self._show_triggers()
+        return [encoding.trigger_of(columns) for columns in self._execute(queries.DUE_TRIGGERS, now, limit)]
+
+    def advance_trigger(self, row: TriggerRow) -> None:
+        """A trigger has fired."""
+        self._fired[row.workflow, row.no] = (row.workflow, row.no, row.cursor, row.next_at)
+
+    def _show_triggers(self) -> None:
+        """Write what has fired, before anybody looks at triggers again."""
+        if self._fired:
+            self._ask(self._advances())
+            self._fired.clear()
+
+    def _advances(self) -> list[Call]:
+        fired = sorted(self._fired.values())
+        return [call_rows(batches.ADVANCE_TRIGGERS, fired)] if fired else []
 
     # --- what is gathered ---------------------------------------------------------------------------------------------
 
@@ -138,7 +212,7 @@ class PostgresTransaction:
 
     def _look(self, run_ids: Sequence[RunId]) -> dict[RunId, Lease]:
         """The leases as the database has them, outside of this transaction if that is not open yet."""
-        asked = [call(queries.RUN_NUMBERS, run_ids)]
+        asked = [call(batches.RUN_NUMBERS, run_ids)]
         [rows] = self._ask(asked) if self.open is not None else self._writer.ask(asked)[1]
         return {RunId(run_id): (int(run), int(epoch)) for run_id, run, epoch in rows}
 
@@ -158,6 +232,7 @@ class PostgresTransaction:
             known = self._assets.get(place)
             if known is None or asset.at >= known.at:
                 self._assets[place] = asset
+        self._decided += batch.inbox
         if batch.release:
             self._slots.release(batch.run_id, batch.release)
 
@@ -175,7 +250,7 @@ class PostgresTransaction:
             try:
                 self._send(lane, hook)
             except Refused as error:
-                if error.statement is queries.FENCE and error.sqlstate == queries.STALE:
+                if error.statement is batches.FENCE and error.sqlstate == batches.STALE:
                     raise self._stale() from error
                 if not left or self.open is not None or error.sqlstate not in RETRIED | GONE:
                     raise self._writer.told(error) from error
@@ -192,7 +267,7 @@ class PostgresTransaction:
             hook("after_commit")
 
     def _send(self, lane: Pipeline, hook: Callable[[str], None] | None) -> None:
-        commit = call(queries.COMMIT)
+        commit = call(batches.COMMIT)
         if hook is None:
             lane.run([*self._calls(), commit])
             return
@@ -224,30 +299,26 @@ class PostgresTransaction:
 
     def _calls(self) -> list[Call]:
         """Everything that is left to be carried out, but for COMMIT."""
-        found = [call(queries.BEGIN)] if self.open is None else []
-        if self._fence:
-            found.append(call_rows(queries.FENCE, sorted(self._fence.values())))
-        if self._runs:
-            found.append(call_rows(queries.UPDATE_RUNS, list(self._runs.values())))
         bare, full = _bare_and_full(self._tasks)
-        if bare:
-            found.append(call_rows(queries.UPSERT_BARE_TASKS, bare))
-        if full:
-            found.append(call_rows(queries.UPSERT_TASKS, full))
-        if self._attempts:
-            found.append(call_rows(queries.UPSERT_ATTEMPTS, list(self._attempts.values())))
-        if self._scopes:
-            found.append(call_rows(queries.UPSERT_SCOPES, list(self._scopes.values())))
-        found += self._slots.calls()
-        if self._events:
-            found.append(call_rows(queries.INSERT_EVENTS, self._events))
-        if self._assets:
-            assets = [encoding.asset_values(self._assets[place]) for place in sorted(self._assets)]
-            found.append(call_rows(queries.UPSERT_ASSETS, assets))
-        if self._workflows:
-            workflows = [encoding.workflow_values(self._workflows[name]) for name in sorted(self._workflows)]
-            found.append(call_rows(queries.UPSERT_WORKFLOWS, workflows))
-        return found
+        released, taken = self._slots.rows()
+        tables: tuple[tuple[Statement, Sequence[Columns]], ...] = (
+            (batches.FENCE, sorted(self._fence.values())),
+            (batches.UPDATE_RUNS, list(self._runs.values())),
+            (batches.UPSERT_BARE_TASKS, bare),
+            (batches.UPSERT_TASKS, full),
+            (batches.UPSERT_ATTEMPTS, list(self._attempts.values())),
+            (batches.UPSERT_SCOPES, list(self._scopes.values())),
+            (batches.RELEASE_SLOTS, released),
+            (batches.TAKE_SLOTS, taken),
+            (batches.INSERT_EVENTS, self._events),
+            (batches.UPSERT_ASSETS, [encoding.asset_values(row) for _, row in sorted(self._assets.items())]),
+            (batches.UPSERT_WORKFLOWS, [encoding.workflow_values(row) for _, row in sorted(self._workflows.items())]),
+            (batches.INSERT_GRAPHS, sorted(self._graphs.items())),
+            (batches.DECIDED, [(number,) for number in sorted(self._decided)]),
+        )
+        found = [call(batches.BEGIN)] if self.open is None else []
+        found += [call_rows(statement, rows) for statement, rows in tables if rows]
+        return found + self._advances()
 
 
 def _encodable(row: RunRow) -> RunRow:

@@ -14,8 +14,8 @@ from plait.adapters.stores.sqlite.connections import begin, connect
 FOLDER = Path(__file__).with_name("migrations")
 
 
-def run_migrations(path: Path) -> None:
-    """Bring the file to the newest revision, one revision a transaction."""
+def run_migrations(path: Path, target: str | None = None) -> None:
+    """Bring the file to revision `target` (the newest), one revision a transaction."""
     engine = create_engine(
         "sqlite://", creator=lambda: connect(path, synchronous="FULL"), poolclass=NullPool, isolation_level=None
     )
@@ -24,7 +24,7 @@ def run_migrations(path: Path) -> None:
         engine,
         lambda connection: revisions.revision_of(_driver(connection), path),
         FOLDER,
-        revisions.REVISIONS,
+        migrating.up_to(revisions.REVISIONS, target),
         str(path),
     )
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from plait.adapters.stores import encoding
+from plait.adapters.stores.definitions import SqlDefinitions
 from plait.adapters.stores.sqlite import leases, queries, retention
 from plait.adapters.stores.sqlite.connections import (
     WAL_MOST,
@@ -29,7 +30,6 @@ from plait.adapters.stores.sqlite.connections import (
     roll_back,
     shorten_log,
 )
-from plait.adapters.stores.sqlite.definitions import SqliteDefinitions
 from plait.adapters.stores.sqlite.failures import told
 from plait.adapters.stores.sqlite.places import prepare_place
 from plait.adapters.stores.sqlite.revisions import prepare
@@ -93,7 +93,7 @@ class SqliteStore:
         self._commits = 0
         self._log_most = WAL_MOST
         self._readers = Readers(path)
-        self.definitions = SqliteDefinitions(self._all)
+        self.definitions = SqlDefinitions(self._all, queries)
         self._graphs: OrderedDict[str, bytes] = OrderedDict()
         self._graphs_turn = threading.Lock()
         self._beat_turn = threading.Lock()

@@ -30,13 +30,19 @@ STATEMENTS = (
         target TEXT NOT NULL,
         tags TEXT NOT NULL,
         extra BYTEA,
-        logical_at DOUBLE PRECISION
+        logical_at DOUBLE PRECISION,
+        occurrence TEXT COLLATE "C"
     ) WITH (fillfactor = 50)
     """,
     "CREATE INDEX runs_of_workflow ON runs (workflow, run_id)",
     "CREATE INDEX runs_dated ON runs (workflow, logical_at, run_id) WHERE logical_at IS NOT NULL",
     "CREATE INDEX runs_below ON runs (parent, run_id) WHERE parent IS NOT NULL",
     "CREATE INDEX runs_open ON runs (run_id, owner) WHERE state IN ('cancelling', 'paused', 'queued', 'running')",
+    """
+    CREATE INDEX runs_unowned ON runs (run_id)
+    WHERE owner IS NULL AND NOT session AND state IN ('cancelling', 'paused', 'queued', 'running')
+    """,
+    "CREATE UNIQUE INDEX runs_once ON runs (occurrence) WHERE occurrence IS NOT NULL",
     "CREATE INDEX runs_finished ON runs (finished_at) WHERE finished_at IS NOT NULL",
     "CREATE INDEX runs_of_graph ON runs (graph_hash)",
     """
@@ -147,7 +153,8 @@ STATEMENTS = (
         pid INTEGER NOT NULL,
         started DOUBLE PRECISION NOT NULL,
         lease_until DOUBLE PRECISION NOT NULL,
-        swept_at DOUBLE PRECISION
+        swept_at DOUBLE PRECISION,
+        address TEXT NOT NULL DEFAULT ''
     )
     """,
     """
@@ -158,6 +165,42 @@ STATEMENTS = (
     )
     """,
     "CREATE INDEX inbox_of_run ON inbox (run_id, id)",
+    """
+    CREATE TABLE files (
+        path TEXT COLLATE "C" PRIMARY KEY,
+        location TEXT COLLATE "C" NOT NULL,
+        stamp TEXT NOT NULL,
+        loaded_at DOUBLE PRECISION NOT NULL,
+        error TEXT NOT NULL,
+        traceback TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX files_of_location ON files (location)",
+    """
+    CREATE TABLE deployments (
+        workflow TEXT COLLATE "C" PRIMARY KEY,
+        kind TEXT NOT NULL,
+        target TEXT NOT NULL,
+        graph_hash TEXT COLLATE "C" NOT NULL,
+        lengths TEXT NOT NULL,
+        tags TEXT NOT NULL,
+        updated_at DOUBLE PRECISION NOT NULL
+    )
+    """,
+    "CREATE INDEX deployments_of_graph ON deployments (graph_hash)",
+    """
+    CREATE TABLE triggers (
+        workflow TEXT COLLATE "C" NOT NULL,
+        no INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        spec TEXT NOT NULL,
+        catchup BOOLEAN NOT NULL,
+        cursor DOUBLE PRECISION,
+        next_at DOUBLE PRECISION,
+        PRIMARY KEY (workflow, no)
+    )
+    """,
+    "CREATE INDEX triggers_due ON triggers (next_at) WHERE next_at IS NOT NULL",
 )
 
 

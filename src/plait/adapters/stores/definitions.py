@@ -1,0 +1,60 @@
+"""What of definitions is kept in an SQL store (the port `DefinitionStore`)."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from plait.adapters.stores import encoding
+from plait.model.rows import DeploymentRow, FileRow, TriggerRow
+
+Query = Callable[..., list[tuple[Any, ...]]]
+
+
+class Statements(Protocol):
+    """The store's statements, by their names in its `queries.py`."""
+
+    @property
+    def FILES(self) -> str: ...
+    @property
+    def DEPLOYMENTS(self) -> str: ...
+    @property
+    def DEPLOYMENT(self) -> str: ...
+    @property
+    def TRIGGERS(self) -> str: ...
+    @property
+    def TRIGGERS_OF(self) -> str: ...
+    @property
+    def NEXT_TRIGGER(self) -> str: ...
+
+
+class SqlDefinitions:
+    """Reads files, deployments and triggers; `ask` runs a statement on a reading connection."""
+
+    def __init__(self, ask: Query, queries: Statements):
+        self._ask = ask
+        self._queries = queries
+
+    def files(self, location: str) -> list[FileRow]:
+        """The files of a location, by path."""
+        found = self._ask(self._queries.FILES, encoding.printable(location))
+        return [encoding.file_of(columns) for columns in found]
+
+    def deployments(self) -> list[DeploymentRow]:
+        """All deployed workflows, by name."""
+        return [encoding.deployment_of(columns) for columns in self._ask(self._queries.DEPLOYMENTS)]
+
+    def deployment(self, workflow: str) -> DeploymentRow | None:
+        """One deployed workflow."""
+        found = self._ask(self._queries.DEPLOYMENT, encoding.printable(workflow))
+        return encoding.deployment_of(found[0]) if found else None
+
+    def triggers(self, workflow: str | None = None) -> list[TriggerRow]:
+        """All triggers, or a workflow's."""
+        if workflow is None:
+            found = self._ask(self._queries.TRIGGERS)
+        else:
+            found = self._ask(self._queries.TRIGGERS_OF, encoding.printable(workflow))
+        return [encoding.trigger_of(columns) for columns in found]
+
+    def next_trigger(self) -> float | None:
+        """When the next trigger is due."""
+        return self._ask(self._queries.NEXT_TRIGGER)[0][0]
