@@ -188,27 +188,36 @@ class PostgresTransaction:
 
     # --- what is gathered ---------------------------------------------------------------------------------------------
 
+    def is_leased(self, run_id: RunId, epoch: int) -> bool:
+        """Whether a run is leased under this epoch; the fence sees to it that it is so at the commit."""
+        lease = self._lease_of(run_id, epoch)
+        if lease is None or lease[1] != epoch:
+            return False
+        self._fence.setdefault(run_id, lease)
+        self._leases.setdefault(run_id, lease)
+        return True
+
     def write(self, batch: RunBatch) -> None:
         """Write what changed of one run, if it is still leased under that epoch."""
-        run, epoch = self._lease_of(batch)
+        lease = self._lease_of(batch.run_id, batch.epoch)
+        if lease is None:
+            raise StaleToken(f"run {batch.run_id} is not in the database any more")
+        run, epoch = lease
         if epoch != batch.epoch:
             raise StaleToken(f"run {batch.run_id} was taken over: its lease has epoch {epoch}, not {batch.epoch}")
         try:
             self._gather(run, batch)
         except UnicodeEncodeError:  # rare; nothing was gathered yet
             self._gather(run, encoding.printable(batch))
-        self._fence.setdefault(batch.run_id, (run, epoch))
+        self._fence.setdefault(batch.run_id, lease)
         self._leases[batch.run_id] = (run, batch.run.epoch if batch.run is not None else epoch)
 
-    def _lease_of(self, batch: RunBatch) -> Lease:
-        run_id = batch.run_id
+    def _lease_of(self, run_id: RunId, epoch: int) -> Lease | None:
+        """The run's lease as it is known, if it has this epoch; else as the database has it."""
         lease = self._leases.get(run_id) or self._known.get(run_id)
-        if lease is None or lease[1] != batch.epoch:
-            found = self._look([run_id]).get(run_id)
-            if found is None:
-                raise StaleToken(f"run {run_id} is not in the database any more")
-            lease = self._leases.get(run_id) or found
-        return lease
+        if lease is not None and lease[1] == epoch:
+            return lease
+        return self._leases.get(run_id) or self._look([run_id]).get(run_id)
 
     def _look(self, run_ids: Sequence[RunId]) -> dict[RunId, Lease]:
         """The leases as the database has them, outside of this transaction if that is not open yet."""
