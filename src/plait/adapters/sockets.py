@@ -8,6 +8,7 @@ They lie in /tmp, whatever TMPDIR says, so that all processes agree, and so that
 import contextlib
 import hashlib
 import os
+import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -33,3 +34,38 @@ def private_folder(kind: str, key: str) -> Path:
                 folder.chmod(0o700)
         return folder
     raise StoreError(f"every name for a folder of sockets in {base} is taken by another user")
+
+
+def bind(made: socket.socket, path: Path) -> None:
+    """Bind a socket in such a folder, which may go at any moment: the last one to leave takes it away. Raises OSError
+    when it cannot be done."""
+    last: OSError | None = None
+    for _ in range(TRIES):
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            made.bind(str(path))
+            return
+        except FileNotFoundError as error:
+            last = error
+    raise last or FileNotFoundError(path)
+
+
+def leave(path: Path) -> None:
+    """Take a socket away, and its folder if nobody else is there."""
+    with contextlib.suppress(OSError):  # gone already, or others are still there
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
+
+
+def clear(folder: Path, kind: socket.SocketKind) -> None:
+    """Take away the sockets of this kind whose processes were killed: nobody is at the other end."""
+    with contextlib.suppress(FileNotFoundError):
+        for path in list(folder.iterdir()):
+            with socket.socket(socket.AF_UNIX, kind) as probe:
+                probe.setblocking(False)
+                try:
+                    probe.connect(str(path))
+                except ConnectionRefusedError:
+                    path.unlink(missing_ok=True)
+                except OSError:  # its queue is full, or it is gone by now
+                    continue

@@ -37,7 +37,6 @@ def _hub_path(settings: Settings) -> str:
     from plait.adapters.sockets import private_folder
 
     folder = private_folder("plait-hub", os.path.realpath(settings.home) + settings.db)
-    folder.mkdir(mode=0o700, exist_ok=True)
     return str(folder / f"{os.getpid()}-{os.urandom(4).hex()}")
 
 
@@ -118,6 +117,7 @@ class SchedulerProcess:
     def close(self) -> None:
         """Stop everything; open runs are free for other schedulers, what workers are at goes on."""
         self.done.set()
+        self.hub.part(1.0)
         self._threads.stop()
         if self._watcher.is_alive():
             self._watcher.join(timeout=5)
@@ -222,6 +222,7 @@ def request_run(  # noqa: PLR0913  each is one option of who asks
     Raises ParameterError for what does not fit."""
     from plait.adapters.clock import SystemClock
     from plait.adapters.ids import Uuid7Source
+    from plait.authoring.limits import declared
     from plait.runtime.run_params import assets_request, request_of
     from plait.runtime.run_request import first_row
 
@@ -235,6 +236,7 @@ def request_run(  # noqa: PLR0913  each is one option of who asks
     request = msgspec.structs.replace(request, target=str(Path(target).resolve()), session=False)
     graph_hash = request.graph.hash()
     store.save_graph(graph_hash, request.graph)
+    store.save_limits([limit.row() for limit in declared.values()])
     with store.transaction() as tx:
         tx.create_run(first_row(request, run_id, graph_hash, None, now))
     bus = open_bus(settings)

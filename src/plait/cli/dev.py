@@ -25,14 +25,17 @@ from plait.cli.serving import PARENT, on_end
 LONGEST_PAUSE = 10.0
 STEADY = 10.0
 """Seconds after which a process that dies is started again at once."""
-GRACE = 15.0
+TO_END = 10.0
+"""Seconds that a process that was told to end may take, besides the grace that its tasks have."""
 
 
 @click.command()
 @click.argument("targets", nargs=-1, required=True)
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="How many tasks at once.")
+@click.option("--grace", type=click.FloatRange(min=0), default=5.0, show_default=True, metavar="SECONDS",
+              help="How long tasks may go on when it ends.")  # fmt: skip
 @db_option
-def dev(targets: tuple[str, ...], workers: int | None) -> int:
+def dev(targets: tuple[str, ...], workers: int | None, grace: float) -> int:
     """Run a scheduler for TARGETS (files and folders) and a worker, until Ctrl-C. Files are loaded again when they
     change.
 
@@ -43,7 +46,7 @@ def dev(targets: tuple[str, ...], workers: int | None) -> int:
     database = settings().db
     options = ["--workers", str(workers)] if workers is not None else []
     children = [
-        Child("worker", ["--db", database, "worker", "--grace", "5", *options]),
+        Child("worker", ["--db", database, "worker", "--grace", str(grace), *options], grace),
         Child("scheduler", ["--db", database, "scheduler", *targets]),
     ]
     done = threading.Event()
@@ -64,9 +67,10 @@ def dev(targets: tuple[str, ...], workers: int | None) -> int:
 class Child:
     """A process of plait that is kept running."""
 
-    def __init__(self, name: str, args: Sequence[str]):
+    def __init__(self, name: str, args: Sequence[str], grace: float = 0.0):
         self._name = name
         self._args = [sys.executable, "-m", "plait", *args]
+        self._patience = grace + TO_END
         self._process: subprocess.Popen[bytes] | None = None
         self._ours = self._theirs = -1
         self._began = 0.0
@@ -105,9 +109,11 @@ class Child:
             return
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(GRACE)
+            code = self._process.wait(self._patience)
+            if code:
+                say(f"plait: the {self._name} did not end in order ({_how(code)})")
         except subprocess.TimeoutExpired:
-            say(f"plait: the {self._name} did not end within {GRACE:g} s and is killed")
+            say(f"plait: the {self._name} did not end within {self._patience:g} s and is killed")
             self._process.kill()
             self._process.wait()
         os.close(self._ours)

@@ -32,6 +32,9 @@ from plait.runtime.run_request import RunRequest
 from plait.runtime.scheduler import Scheduler
 from plait.runtime.watchdog import Watchdog
 
+MOST_DEATHS = 3
+"""How often the process of a flow's body may die in a row, with no task finished in between, before the body itself is
+to blame: that is a crashed attempt."""
 MOST_RUNS = 10_000
 """Runs that one scheduler hosts at once; more wait in the database (C8)."""
 CLAIM_AT_ONCE = 200
@@ -62,6 +65,8 @@ class Service:
         self._freed = False
         self._crashes: dict[RunId, str] = {}
         """Why the processes ended that had taken these runs over."""
+        self._deaths: dict[RunId, tuple[int, int]] = {}
+        """How often they did so in a row, and how many task runs were over when they did."""
         runs = NodeRuns(scheduler, self._deployed)
         OwnTriggers(scheduler, runs, scheduler.carrier.start_trigger)
         scheduler.strays = self._stray
@@ -93,6 +98,7 @@ class Service:
         """Another process says that something has changed."""
         match topic:
             case "definitions":
+                self.scheduler.set_limits([])
                 self.firing.look()
                 self.scheduler.nudge()
             case "runs":
@@ -148,6 +154,8 @@ class Service:
         count = 0
         while (room := min(CLAIM_AT_ONCE, self._most_runs - len(self.scheduler.runs))) > 0:
             claimed = self.scheduler.store.claim(self.scheduler.owner, room)
+            if claimed:
+                self.scheduler.set_limits([])  # who asked for a run has declared what its tasks share
             for run_id in claimed:
                 self._adopt(run_id)
             count += len(claimed)
@@ -211,6 +219,7 @@ class Service:
             return
         row = self.scheduler.store.get_run(report.run_id)
         if row is None or row.session or RunState(row.state) in RUN_TERMINAL:
+            self._deaths.pop(report.run_id, None)
             return
         if row.owner == self.scheduler.owner:  # its worker ended before it took the run over
             self.scheduler.resume(row.run_id, epoch=row.epoch, first=lambda run: _as_reported(report))
@@ -222,12 +231,21 @@ class Service:
         self.claim()
 
     def _crashed_bodies(self, run: Run) -> Iterable[Stimulus]:
-        """The process of a flow's body crashed: that is one failed attempt, for which its retry policy counts."""
+        """The process of a flow's body crashed. The body is replayed, in the same attempt; if it dies again and again
+        at the same place, that is a crashed attempt, for which its retry policy counts."""
         reason = self._crashes.pop(run.run_id, None)
-        if reason is not None:
-            for task in run.tasks.values():
-                if task.node.body and task.state in LIVE:
-                    yield ExecutionLost(no=task.no, token=task.token, reason=reason)
+        if reason is None:
+            return
+        done = sum(task.terminal for task in run.tasks.values())
+        deaths, before = self._deaths.get(run.run_id, (0, done))
+        deaths = deaths + 1 if before == done else 1
+        self._deaths[run.run_id] = deaths, done
+        if deaths < MOST_DEATHS:
+            return
+        del self._deaths[run.run_id]
+        for task in run.tasks.values():
+            if task.node.body and task.state in LIVE:
+                yield ExecutionLost(no=task.no, token=task.token, reason=f"{reason}; {deaths} times in a row")
 
 
 def _as_reported(report: Finished | Returned) -> Iterable[Stimulus]:

@@ -78,6 +78,7 @@ class Deployments:
         for each in defined.values():
             graph = _graph(each)
             self._store.save_graph(graph.hash(), graph)
+        self._store.save_limits(found.limits)
         with self._store.transaction() as tx:
             tx.save_files(rows, gone=missing)
             tx.undeploy(gone)

@@ -9,9 +9,11 @@ import msgspec
 
 from plait.authoring.asset import Asset
 from plait.authoring.definitions import Definitions, Workflow
+from plait.authoring.limits import declared
 from plait.authoring.where import frames_of_user
 from plait.model.errors import UserError
 from plait.model.graph import Graph
+from plait.model.rows import LimitRow
 from plait.worker.loading import files_of, load_file
 
 OWN_FOLDER = str(Path(__file__).resolve().parent.parent)
@@ -58,7 +60,7 @@ class Found(msgspec.Struct, kw_only=True):
     """What one file, or a whole target, defines. `files` are those that were looked at.
 
     `asset_graph` materializes all assets (or those that were selected). `asset_problems` are about assets that do not
-    fit together; with other files beside them they may.
+    fit together; with other files beside them they may. `limits` are the pools and limits that they declare.
     """
 
     files: list[str] = []
@@ -68,6 +70,7 @@ class Found(msgspec.Struct, kw_only=True):
     asset_problems: list[Problem] = []
     warnings: list[str] = []
     asset_graph: Graph | None = None
+    limits: list[LimitRow] = []
 
 
 def look_at(
@@ -76,6 +79,7 @@ def look_at(
     """Load these files in this process, and describe what they define. Nothing that user code raises gets out."""
     found = Found(files=[str(file) for file in files])
     definitions = Definitions()
+    before = dict(declared)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for file in files:
@@ -86,6 +90,7 @@ def look_at(
         for workflow in definitions.workflows.values():
             _describe_workflow(workflow, definitions, found, graphs)
         _describe_assets(definitions, found, graphs, select)
+    found.limits = [limit.row() for key, limit in declared.items() if before.get(key) is not limit]
     shown = [each for each in caught if issubclass(each.category, UserWarning)][:_MOST_WARNINGS]
     found.warnings = [f"{each.filename}:{each.lineno}: {each.message}" for each in shown]
     return found
@@ -218,6 +223,7 @@ def merge(parts: Sequence[Found]) -> Found:
     for part in parts:
         whole.errors += part.errors
         whole.asset_problems += part.asset_problems
+        whole.limits += part.limits
         whole.warnings += [text for text in part.warnings if text not in whole.warnings]
         for workflow in part.workflows:
             if _is_new("workflows have the name", workflow.name, workflow, whole, seen):

@@ -15,21 +15,20 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from plait.adapters import sockets
 from plait.adapters.bus.memory import tell
-from plait.adapters.sockets import private_folder
 from plait.adapters.stores.urls import parse
 from plait.model.errors import StoreError
 
 LONGEST = 512
 """Bytes of a message, at most."""
-TRIES = 8
 
 
 class LocalBus:
     """The bus of the database at `url`. A socket and a thread are made with the first subscription."""
 
     def __init__(self, url: str):
-        self._folder = private_folder("plait", _key(url))
+        self._folder = sockets.private_folder("plait", _key(url))
         self._pid = os.getpid()
         self._path: Path | None = None
         self._callbacks: list[Callable[[str], None]] = []
@@ -67,21 +66,18 @@ class LocalBus:
                 self._thread.start()
 
     def _bind(self) -> socket.socket:
-        """A socket of our own. The folder may go at any moment: the last one to leave takes it away."""
+        """A socket of our own."""
         made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        last: OSError | None = None
-        for _ in range(TRIES):
-            path = self._folder / f"{os.getpid()}-{os.urandom(4).hex()}"
-            try:
-                self._folder.mkdir(mode=0o700, exist_ok=True)
-                made.bind(str(path))
-            except OSError as error:
-                last = error
-                continue
-            self._path = path
-            return made
-        made.close()
-        raise StoreError(f"no socket can be made in {self._folder} ({last}); processes could not wake each other")
+        path = self._folder / f"{os.getpid()}-{os.urandom(4).hex()}"
+        try:
+            sockets.bind(made, path)
+        except OSError as error:
+            made.close()
+            raise StoreError(
+                f"no socket can be made in {self._folder} ({error}); processes could not wake each other"
+            ) from None
+        self._path = path
+        return made
 
     def _listen(self, receiver: socket.socket, stop: socket.socket) -> None:
         with selectors.DefaultSelector() as selector:
@@ -107,9 +103,8 @@ class LocalBus:
                     each.close()
             self._sender = self._receiver = self._stop = None
         if path is not None and os.getpid() == self._pid:
-            with contextlib.suppress(OSError):  # gone already, or others are still there
-                path.unlink()
-                self._folder.rmdir()
+            sockets.clear(self._folder, socket.SOCK_DGRAM)
+            sockets.leave(path)
 
 
 def _send(sender: socket.socket, data: bytes, path: Path) -> None:

@@ -230,12 +230,12 @@ class Agent:
         """A scheduler is gone: the others hear what is here of it."""
         del self._hubs[hub.address]
         self._selector.unregister(hub.sock)
-        hub.close()
         for entry in self._entries.values():
             if entry.hub is hub:
                 entry.hub = None
         self._tell_held(list(self._hubs.values()))
         self._say(self._hubs.values(), [], [])
+        hub.close()  # last: one that stops in order gives its runs to the others as soon as it sees this
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

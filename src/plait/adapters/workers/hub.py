@@ -11,12 +11,13 @@ forgotten a while after it ended.
 
 import contextlib
 import logging
-import os
 import selectors
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from plait.adapters import sockets
 from plait.adapters.executors.sinks import LoggedSink
 from plait.adapters.workers import messages as m
 from plait.adapters.workers.stream import Stream
@@ -83,6 +84,8 @@ class WorkerHub:
         self._selector.register(self._wake_out, selectors.EVENT_READ)
         self._listener: socket.socket | None = None
         self._thread: Thread | None = None
+        self._parting = False
+        self._parted = threading.Event()
         self._stopped = False
 
     def start(self, sink: ReportSink) -> None:
@@ -103,6 +106,8 @@ class WorkerHub:
 
     def capacity(self, kind: str) -> int:
         """How much room the agents have together."""
+        if self._parting:
+            return 0
         return sum(link.free(kind) for link in self._links)
 
     def submit(self, kind: str, executions: Sequence[Execution]) -> None:
@@ -139,6 +144,8 @@ class WorkerHub:
     def adopt(self, run_id: RunId) -> list[Token]:
         """The executions of a run that agents are at: from now on they are this scheduler's."""
         with self._lock:
+            for link in list(self._links):  # what they said of the run's last scheduler may not have been read yet
+                self._on_link(link, selectors.EVENT_READ)
             for key in [key for key in self._orphans if key[0] == run_id]:
                 entry = self._orphans.pop(key)
                 self._entries[key] = entry
@@ -147,6 +154,17 @@ class WorkerHub:
             tokens = [key[1] for key, entry in self._entries.items() if key[0] == run_id and entry.kind == m.TASKS]
         self._wake()
         return tokens
+
+    def part(self, patience: float) -> None:
+        """Before the runs are given to other schedulers: hand out nothing more, and have the agents hang up, which tell
+        the others before what they are at. Waits for at most `patience` seconds."""
+        with self._lock:
+            self._parting = True
+            for link in self._links:
+                link.finish()
+            if not self._links:
+                self._parted.set()
+        self._parted.wait(patience)
 
     def stop(self) -> None:
         """Let the agents go: they keep what they are at, for the next scheduler."""
@@ -202,6 +220,9 @@ class WorkerHub:
         assert self._listener is not None  # only what listens is connected to
         with contextlib.suppress(BlockingIOError):  # it went away again
             link = _Link(self._listener.accept()[0])
+            if self._parting:
+                link.close()
+                return
             self._links.append(link)
             self._selector.register(link.sock, selectors.EVENT_READ, link)
 
@@ -277,10 +298,14 @@ class WorkerHub:
                 del self._orphans[key]
 
     def _lost(self, link: _Link) -> None:
-        """Its agent is dead, and so are its processes."""
+        """Its agent is dead, and so are its processes; or it hangs up because this scheduler ends, and goes on."""
         self._links.remove(link)
         self._selector.unregister(link.sock)
         link.close()
+        if self._parting:
+            if not self._links:
+                self._parted.set()
+            return
         for key in [key for key, entry in self._orphans.items() if entry.link is link and entry.report is None]:
             del self._orphans[key]
         for key in [key for key, entry in self._entries.items() if entry.link is link]:
@@ -298,8 +323,7 @@ class WorkerHub:
             self._links.clear()
         if self._listener is not None:
             self._listener.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
+            sockets.leave(Path(self.path))
         self._selector.close()
         self._wake_in.close()
         self._wake_out.close()

@@ -1,5 +1,6 @@
 """One end of a connection between a hub and an agent: frames in, frames out, never waiting. A lock is the caller's."""
 
+import contextlib
 import selectors
 import socket
 from typing import Any
@@ -57,13 +58,18 @@ class Stream:
         """What has come, and whether the other end is gone."""
         return self._reader.receive(self.sock)
 
+    def finish(self) -> None:
+        """Say nothing more: the other end reads that, and hangs up when it has said what it has to say."""
+        self._half_close(socket.SHUT_WR)
+
     def fail(self) -> None:
         """Give the connection up: whoever waits for it reads its end."""
+        self._half_close(socket.SHUT_RDWR)
+
+    def _half_close(self, how: int) -> None:
         self._unsent.clear()
-        try:
-            self.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:  # it is gone already
-            return
+        with contextlib.suppress(OSError):  # it is gone already
+            self.sock.shutdown(how)
 
     def close(self) -> None:
         """Close the socket."""

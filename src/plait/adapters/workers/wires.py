@@ -1,13 +1,15 @@
 """What hubs and agents need of the system: sockets, a selector, a thread, the time. A simulation has its own."""
 
-import contextlib
 import os
 import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
+
+from plait.adapters import sockets
 
 
 class Thread(Protocol):
@@ -69,9 +71,8 @@ class UnixWires:
     def listen(self, path: str) -> socket.socket:
         """Listen at a path, private to the user."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        listener.bind(path)
+        sockets.clear(Path(path).parent, socket.SOCK_STREAM)
+        sockets.bind(listener, Path(path))
         os.chmod(path, 0o600)
         listener.listen(64)
         listener.setblocking(False)
