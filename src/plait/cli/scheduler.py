@@ -21,7 +21,7 @@ def scheduler(targets: tuple[str, ...]) -> int:
       plait --db postgresql://localhost/plait scheduler flows/
     """
     from plait.bootstrap.service import SchedulerProcess
-    from plait.cli.serving import log_to_stderr, on_end
+    from plait.cli.serving import log_to_stderr, on_end, tune_gc
 
     log_to_stderr("scheduler")
     stopped = False
@@ -38,6 +38,7 @@ def scheduler(targets: tuple[str, ...]) -> int:
         process = SchedulerProcess(settings(), targets)
         try:
             process.begin()
+            tune_gc()
             if not stopped:
                 say("scheduler: ready")
                 process.done.wait()

@@ -25,11 +25,12 @@ def worker(workers: int | None, flows: int, grace: float) -> int:
       plait worker --workers 8
     """
     from plait.bootstrap.service import WorkerProcess
-    from plait.cli.serving import log_to_stderr, on_end
+    from plait.cli.serving import log_to_stderr, on_end, tune_gc
 
     log_to_stderr("worker")
     process = WorkerProcess(settings(), workers=workers, flows=flows)
     on_end(process.stop)
+    tune_gc()
     say("worker: ready")
     try:
         process.serve()

@@ -33,7 +33,7 @@ class Firing:
         self.next_at = self._scheduler.store.definitions.next_trigger()
 
     def fire(self, now: float) -> int:
-        """Make the runs of everything that is due; returns how many. Somebody has to `pump` afterwards."""
+        """Make the runs of everything that is due, and begin with them; returns how many."""
         count = 0
         due = AT_ONCE
         while due == AT_ONCE:
@@ -44,6 +44,7 @@ class Firing:
                     made += self._fire(tx, row, now)
             for run, graph in made:
                 self._scheduler.host(run, graph)
+            self._scheduler.pump()  # workers begin with these while the next ones are made
             due = len(rows)
             count += len(made)
         self.next_at = self._scheduler.store.definitions.next_trigger()

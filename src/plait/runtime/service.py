@@ -127,20 +127,16 @@ class Service:
     def on_time(self) -> None:
         """Do what is due."""
         now = self.scheduler.clock.now()
-        made = 0
         if self.firing.next_at is not None and self.firing.next_at <= now:
             try:
-                made = self.firing.fire(now)
+                self.firing.fire(now)
             except StoreError as error:
                 log.warning("schedules could not be fired, it is tried again: %s", error)
                 self.firing.next_at = now + 1.0
         if self.recovery.next_at is not None and self.recovery.next_at <= now:
             self.recovery.go_on(now)
-            made += 1
-        if made:
             self.scheduler.pump()
-        else:
-            self.scheduler.on_time()
+        self.scheduler.on_time()
         self.tell()
 
     def tell(self) -> None:
