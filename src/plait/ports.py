@@ -131,8 +131,8 @@ class Transaction(Protocol):
         ...
 
     def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
-        """Triggers whose time has come, longest due first. They are this transaction's own: another that asks meanwhile
-        gets none of them (or waits)."""
+        """Triggers whose time has come, of workflows that are not paused, longest due first. They are this
+        transaction's own: another that asks meanwhile gets none of them (or waits)."""
         ...
 
     def advance_trigger(self, row: TriggerRow) -> None:
@@ -158,7 +158,7 @@ class DefinitionStore(Protocol):
         ...
 
     def next_trigger(self) -> float | None:
-        """When the next trigger is due (epoch seconds), none when there is none."""
+        """When the next trigger of a workflow that is not paused is due (epoch seconds), none when there is none."""
         ...
 
 

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from plait.model.errors import StoreError
+from plait.model.rows import WorkflowRow
 from tests.conformance.stores.kinds import deploy, deployment_row, file_row, run_row, trigger_row
 
 CRON = {"cron": "0 6 * * *", "timezone": "Europe/Paris"}
@@ -20,6 +21,12 @@ def save_files(store, *rows, gone=()) -> None:
 def undeploy(store, *workflows: str) -> None:
     with store.transaction() as tx:
         tx.undeploy(workflows)
+
+
+def pause(store, name: str, *, paused: bool = True) -> None:
+    """What is remembered of a workflow, in a transaction of its own."""
+    with store.transaction() as tx:
+        tx.save_workflow(WorkflowRow(name=name, paused=paused))
 
 
 def due(store, now: float, limit: int = 200) -> list[tuple[str, int]]:
@@ -199,6 +206,31 @@ def test_a_trigger_that_has_fired_goes_on_from_there(store):
         tx.advance_trigger(msgspec.structs.replace(second, cursor=20.0, next_at=None))
     assert store.definitions.next_trigger() == 70.0
     assert due(store, 60.0) == []
+
+
+def test_what_is_paused_is_not_due(store):
+    deploy(store, deployment_row("w"), trigger_row(0, "w", next_at=10.0), trigger_row(1, "w", next_at=30.0))
+    deploy(store, deployment_row("v"), trigger_row(0, "v", next_at=20.0))
+    pause(store, "w")
+    assert store.definitions.next_trigger() == 20.0
+    assert due(store, 50.0) == [("v", 0)]
+    pause(store, "v")
+    assert store.definitions.next_trigger() is None
+    assert due(store, 50.0) == []
+    assert len(store.definitions.triggers()) == 3
+    pause(store, "w", paused=False)
+    assert store.definitions.next_trigger() == 10.0
+    assert due(store, 50.0) == [("w", 0), ("w", 1)]
+
+
+def test_a_pause_counts_in_its_own_transaction(store):
+    deploy(store, deployment_row(), trigger_row(next_at=1.0))
+    with store.transaction() as tx:
+        tx.save_workflow(WorkflowRow(name="w", paused=True))
+        assert tx.due_triggers(5.0) == []
+        tx.save_workflow(WorkflowRow(name="w"))
+        assert tx.due_triggers(5.0) == [trigger_row(next_at=1.0)]
+    assert store.workflow("w") == WorkflowRow(name="w")
 
 
 def test_a_trigger_that_is_gone_is_not_brought_back(store):

@@ -57,4 +57,5 @@ class SqlDefinitions:
 
     def next_trigger(self) -> float | None:
         """When the next trigger is due."""
-        return self._ask(self._queries.NEXT_TRIGGER)[0][0]
+        found = self._ask(self._queries.NEXT_TRIGGER)
+        return found[0][0] if found else None

@@ -53,7 +53,7 @@ class MemoryStore:
         self._lock = threading.RLock()
         """Held for moments, by whoever reads or applies. `_turn` is held for a whole transaction, and taken first."""
 
-        self.definitions = MemoryDefinitions(lambda: self._tables.definitions, self._reading)
+        self.definitions = MemoryDefinitions(lambda: self._tables.definitions, self._tables.workflows, self._reading)
 
     def close(self) -> None:
         """What was stored is gone."""

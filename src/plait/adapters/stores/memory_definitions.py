@@ -1,13 +1,13 @@
 """What of definitions is kept in memory (the port `DefinitionStore`)."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import msgspec
 
 from plait.adapters.stores import encoding
-from plait.model.rows import DeploymentRow, FileRow, TriggerRow
+from plait.model.rows import DeploymentRow, FileRow, TriggerRow, WorkflowRow
 
 
 class DefinitionRows:
@@ -56,10 +56,18 @@ class DefinitionRows:
     def _drop_triggers(self, unwanted: Callable[[tuple[str, int]], bool]) -> None:
         self.triggers = {place: row for place, row in self.triggers.items() if not unwanted(place)}
 
-    def due(self, now: float, limit: int) -> list[TriggerRow]:
+    def times(self, workflows: Mapping[str, WorkflowRow]) -> list[tuple[float, tuple[str, int]]]:
+        """When triggers of workflows that are not paused are due, in order."""
+        paused = {name for name, row in workflows.items() if row.paused}
+        return sorted(
+            (row.next_at, place)
+            for place, row in self.triggers.items()
+            if row.next_at is not None and row.workflow not in paused
+        )
+
+    def due(self, now: float, limit: int, workflows: Mapping[str, WorkflowRow]) -> list[TriggerRow]:
         """Triggers whose time has come, longest due first."""
-        due = [(row.next_at, place) for place, row in self.triggers.items() if row.next_at is not None]
-        return [copy_trigger(self.triggers[place]) for at, place in sorted(due)[:limit] if at <= now]
+        return [copy_trigger(self.triggers[place]) for at, place in self.times(workflows)[:limit] if at <= now]
 
     def advance(self, row: TriggerRow) -> None:
         """A trigger has fired."""
@@ -70,10 +78,16 @@ class DefinitionRows:
 
 
 class MemoryDefinitions:
-    """Reads definitions. `rows` gives what is committed; `reading` is held meanwhile."""
+    """Reads definitions. `rows` and `workflows` give what is committed; `reading` is held meanwhile."""
 
-    def __init__(self, rows: Callable[[], DefinitionRows], reading: Callable[[], AbstractContextManager[None]]):
+    def __init__(
+        self,
+        rows: Callable[[], DefinitionRows],
+        workflows: Mapping[str, WorkflowRow],
+        reading: Callable[[], AbstractContextManager[None]],
+    ):
         self._rows = rows
+        self._workflows = workflows
         self._reading = reading
 
     def files(self, location: str) -> list[FileRow]:
@@ -102,8 +116,8 @@ class MemoryDefinitions:
     def next_trigger(self) -> float | None:
         """When the next trigger is due."""
         with self._reading():
-            times = (row.next_at for row in self._rows().triggers.values())
-            return min((at for at in times if at is not None), default=None)
+            times = self._rows().times(self._workflows)
+            return times[0][0] if times else None
 
 
 def copy_deployment(row: DeploymentRow) -> DeploymentRow:

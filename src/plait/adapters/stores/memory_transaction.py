@@ -20,6 +20,7 @@ class MemoryTransaction:
         self._created: dict[RunId, RunRows] = {}
         self._slots: dict[Place, int] | None = None
         self._definitions: DefinitionRows | None = None
+        self._workflows: dict[str, WorkflowRow] = {}
         self._changes: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
 
     def apply(self) -> None:
@@ -28,6 +29,7 @@ class MemoryTransaction:
             change(*arguments)
         for rows in self._created.values():
             self._tables.add_run(rows)
+        self._tables.workflows.update(self._workflows)
         if self._slots is not None:
             self._tables.slots = self._slots
         if self._definitions is not None:
@@ -93,7 +95,7 @@ class MemoryTransaction:
 
     def save_workflow(self, row: WorkflowRow) -> None:
         """Insert or replace what is remembered of a workflow."""
-        self._changes.append((self._tables.workflows.__setitem__, (row.name, copy.copy(row))))
+        self._workflows[row.name] = copy.copy(row)
 
     # --- definitions --------------------------------------------------------------------------------------------------
 
@@ -112,7 +114,8 @@ class MemoryTransaction:
 
     def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
         """Triggers whose time has come. Nobody else writes while this transaction is open."""
-        return (self._definitions or self._tables.definitions).due(now, limit)
+        workflows = {**self._tables.workflows, **self._workflows}
+        return (self._definitions or self._tables.definitions).due(now, limit, workflows)
 
     def advance_trigger(self, row: TriggerRow) -> None:
         """A trigger has fired."""

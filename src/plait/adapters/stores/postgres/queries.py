@@ -317,13 +317,15 @@ TRIGGERS = f"SELECT {_TRIGGER} FROM triggers ORDER BY workflow, no"
 TRIGGERS_OF = f"SELECT {_TRIGGER} FROM triggers WHERE workflow = %s ORDER BY no"
 """A workflow's triggers."""
 
+_GOES_ON = "NOT EXISTS (SELECT 1 FROM workflows WHERE name = workflow AND paused)"
+
 DUE_TRIGGERS = (
-    f"SELECT {_TRIGGER} FROM triggers WHERE next_at <= %s ORDER BY next_at, workflow, no LIMIT %s "
+    f"SELECT {_TRIGGER} FROM triggers WHERE next_at <= %s AND {_GOES_ON} ORDER BY next_at, workflow, no LIMIT %s "
     "FOR UPDATE SKIP LOCKED"
 )
 """Triggers whose time has come, and that no other transaction fires just now."""
 
-NEXT_TRIGGER = "SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL"
+NEXT_TRIGGER = f"SELECT next_at FROM triggers WHERE next_at IS NOT NULL AND {_GOES_ON} ORDER BY next_at LIMIT 1"
 """When the next one is due."""
 
 # --- retention -------------------------------------------------------------------------------------------------------

@@ -168,7 +168,8 @@ class PostgresTransaction:
 
     def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
         """Triggers whose time has come; another transaction that asks meanwhile gets none of them."""
-        self._ask([call(batches.SHARE_GRAPHS)])
+        self._ask([call(batches.SHARE_GRAPHS), *self._upserts_of_workflows()])
+        self._workflows.clear()
         self._show_triggers()
         return [encoding.trigger_of(columns) for columns in self._execute(queries.DUE_TRIGGERS, now, limit)]
 
@@ -181,6 +182,10 @@ class PostgresTransaction:
         if self._fired:
             self._ask(self._advances())
             self._fired.clear()
+
+    def _upserts_of_workflows(self) -> list[Call]:
+        rows = [encoding.workflow_values(row) for _, row in sorted(self._workflows.items())]
+        return [call_rows(batches.UPSERT_WORKFLOWS, rows)] if rows else []
 
     def _advances(self) -> list[Call]:
         fired = sorted(self._fired.values())
@@ -321,13 +326,12 @@ class PostgresTransaction:
             (batches.TAKE_SLOTS, taken),
             (batches.INSERT_EVENTS, self._events),
             (batches.UPSERT_ASSETS, [encoding.asset_values(row) for _, row in sorted(self._assets.items())]),
-            (batches.UPSERT_WORKFLOWS, [encoding.workflow_values(row) for _, row in sorted(self._workflows.items())]),
             (batches.INSERT_GRAPHS, sorted(self._graphs.items())),
             (batches.DECIDED, [(number,) for number in sorted(self._decided)]),
         )
         found = [call(batches.BEGIN)] if self.open is None else []
         found += [call_rows(statement, rows) for statement, rows in tables if rows]
-        return found + self._advances()
+        return found + self._upserts_of_workflows() + self._advances()
 
 
 def _encodable(row: RunRow) -> RunRow:

@@ -358,10 +358,14 @@ TRIGGERS = f"SELECT {_TRIGGER} FROM triggers ORDER BY workflow, no"
 TRIGGERS_OF = f"SELECT {_TRIGGER} FROM triggers WHERE workflow = ? ORDER BY no"
 """A workflow's triggers."""
 
-DUE_TRIGGERS = f"SELECT {_TRIGGER} FROM triggers WHERE next_at <= ? ORDER BY next_at, workflow, no LIMIT ?"
-"""Triggers whose time has come."""
+_GOES_ON = "NOT EXISTS (SELECT 1 FROM workflows WHERE name = workflow AND paused)"
 
-NEXT_TRIGGER = "SELECT min(next_at) FROM triggers WHERE next_at IS NOT NULL"
+DUE_TRIGGERS = (
+    f"SELECT {_TRIGGER} FROM triggers WHERE next_at <= ? AND {_GOES_ON} ORDER BY next_at, workflow, no LIMIT ?"
+)
+"""Triggers whose time has come, of workflows that are not paused."""
+
+NEXT_TRIGGER = f"SELECT next_at FROM triggers WHERE next_at IS NOT NULL AND {_GOES_ON} ORDER BY next_at LIMIT 1"
 """When the next one is due."""
 
 ADVANCE_TRIGGER = "UPDATE triggers SET cursor = ?, next_at = ? WHERE workflow = ? AND no = ?"
