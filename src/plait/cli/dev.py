@@ -20,8 +20,9 @@ import click
 
 from plait.cli.common import say, settings
 from plait.cli.options import db_option
-from plait.cli.serving import PARENT, on_end
+from plait.cli.serving import PARENT, on_end, on_signal
 
+ANYHOW = 60.0
 LONGEST_PAUSE = 10.0
 STEADY = 10.0
 """Seconds after which a process that dies is started again at once."""
@@ -43,21 +44,26 @@ def dev(targets: tuple[str, ...], workers: int | None, grace: float) -> int:
       plait dev flows.py
       plait runs start flows.py every_morning
     """
-    database = settings().db
+    found = settings()
+    os.environ["PLAIT_DB"] = found.db  # not an argument: a password would stand in the list of processes
     options = ["--workers", str(workers)] if workers is not None else []
     children = [
-        Child("worker", ["--db", database, "worker", "--grace", str(grace), *options], grace),
-        Child("scheduler", ["--db", database, "scheduler", *targets]),
+        Child("worker", ["worker", "--grace", str(grace), *options], grace),
+        Child("scheduler", ["scheduler", *targets]),
     ]
-    done = threading.Event()
-    on_end(done.set)
-    say(f"plait: {database}; Ctrl-C ends it")
+    done, changed = threading.Event(), threading.Event()
+
+    def stop() -> None:
+        done.set()
+        changed.set()
+
+    on_end(stop)
+    on_signal((signal.SIGCHLD,), changed.set)
+    say(f"plait: {found.shown_db}; Ctrl-C ends it")
     try:
-        for child in children:
-            child.start()
-        while not done.wait(0.2):
-            for child in children:
-                child.look_after()
+        while not done.is_set():
+            changed.clear()
+            changed.wait(min(child.look_after() for child in children))
     finally:
         for child in children:
             child.end()
@@ -77,8 +83,7 @@ class Child:
         self._pause = 0.5
         self._start_at = 0.0
 
-    def start(self) -> None:
-        """Start it."""
+    def _start(self) -> None:
         self._theirs, self._ours = os.pipe()
         environment = {**os.environ, PARENT: str(self._theirs)}
         self._process = subprocess.Popen(
@@ -87,21 +92,23 @@ class Child:
         os.close(self._theirs)
         self._began = time.monotonic()
 
-    def look_after(self) -> None:
-        """Start it again if it has died."""
+    def look_after(self) -> float:
+        """Start it if it does not run; returns after how many seconds it is to be looked at again, if nothing happens
+        before."""
         now = time.monotonic()
-        if self._process is None:
-            if now >= self._start_at:
-                self.start()
-            return
-        code = self._process.poll()
-        if code is None:
-            return
-        os.close(self._ours)
-        self._process = None
-        self._pause = 0.5 if now - self._began > STEADY else min(LONGEST_PAUSE, self._pause * 2)
-        self._start_at = now + self._pause
-        say(f"plait: the {self._name} ended ({_how(code)}); it is started again in {self._pause:g} s")
+        if self._process is not None:
+            code = self._process.poll()
+            if code is None:
+                return ANYHOW
+            os.close(self._ours)
+            self._process = None
+            self._pause = 0.5 if now - self._began > STEADY else min(LONGEST_PAUSE, self._pause * 2)
+            self._start_at = now + self._pause
+            say(f"plait: the {self._name} ended ({_how(code)}); it is started again in {self._pause:g} s")
+        if now < self._start_at:
+            return self._start_at - now
+        self._start()
+        return ANYHOW
 
     def end(self) -> None:
         """End it in order; kill it when it takes too long."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
+import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 PARENT = "PLAIT_PARENT_FD"
 """The file descriptor of a pipe from `plait dev`: its end says that the parent is gone, however it ended."""
@@ -17,19 +19,35 @@ PARENT = "PLAIT_PARENT_FD"
 def on_end(stop: Callable[[], None]) -> None:
     """Call `stop` on SIGTERM or SIGINT, or when the parent that started this process is gone."""
 
-    def handle(number: int, frame: object) -> None:
-        stop()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
     pipe = os.environ.pop(PARENT, None)
-    if pipe is not None:
-        threading.Thread(target=_wait_for, args=(int(pipe), stop), name="plait-parent", daemon=True).start()
+    on_signal((signal.SIGTERM, signal.SIGINT), stop, *([int(pipe)] if pipe is not None else ()))
 
 
-def _wait_for(pipe: int, stop: Callable[[], None]) -> None:
-    os.read(pipe, 1)
-    stop()
+def on_signal(numbers: Sequence[int], action: Callable[[], None], *pipes: int) -> None:
+    """Call `action`, on a thread, for each of these signals, and when one of these pipes ends.
+
+    A handler runs between two instructions of the main thread, which may hold the very lock that `action` needs; so it
+    only writes to a pipe.
+    """
+    out, into = os.pipe()
+    os.set_blocking(into, False)
+
+    def handle(number: int, frame: object) -> None:
+        with contextlib.suppress(BlockingIOError):  # the thread has enough to read already
+            os.write(into, b"x")
+
+    for number in numbers:
+        signal.signal(number, handle)
+    threading.Thread(target=_listen, args=([out, *pipes], action), name="plait-signals", daemon=True).start()
+
+
+def _listen(pipes: list[int], action: Callable[[], None]) -> None:
+    while True:
+        ready, _, _ = select.select(pipes, [], [])
+        for pipe in ready:
+            if not os.read(pipe, 64):
+                pipes.remove(pipe)
+        action()
 
 
 def tune_gc() -> None:
