@@ -97,9 +97,9 @@ class Transaction(Protocol):
     def acquire(self, requests: Sequence[SlotRow]) -> bool:
         """Take all of these slots, or none of them.
 
-        False when any limit has too few free. A limit that has no row has no bound. Slots that this (run, no) already
-        holds are not counted twice. Limits are checked in the order of their keys, so that two transactions never wait
-        for each other.
+        False when any limit has too few free, or another transaction holds on to it. A limit that has no row has no
+        bound. Slots that this (run, no) already holds are not counted twice. Limits are checked in the order of their
+        keys, so that two transactions never wait for each other.
         """
         ...
 

@@ -1,36 +1,40 @@
 """Programs that the tests of stores run in processes of their own.
 
 python -m tests.conformance.stores.crowd scheduler URL NAME OCCURRENCES
-python -m tests.conformance.stores.crowd crowd PATH PROCESSES SECONDS
-python -m tests.conformance.stores.crowd pairs PATH
+python -m tests.conformance.stores.crowd crowd URL PROCESSES SECONDS
+python -m tests.conformance.stores.crowd rivals URL NAME SECONDS
+python -m tests.conformance.stores.crowd pairs URL
 python -m tests.conformance.stores.crowd fork PATH
 """
 
 import json
 import os
+import random
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from plait.adapters.stores.open import open_store
 from plait.adapters.stores.sqlite.store import SqliteStore
-from plait.model.errors import StoreError
-from plait.model.rows import LimitRow
-from plait.ports import RunBatch
+from plait.model.errors import StaleToken, StoreError
+from plait.model.ids import RunId, TaskNo
+from plait.model.rows import AssetRow, LimitRow, WorkflowRow
+from plait.ports import RunBatch, RunStore
 from tests.conformance.stores.kinds import create, event_rows, owner_row, run_row, slot_row, task_row
 
 BATCH = 20
 
 
-def crowd(path: Path, processes: int, seconds: float) -> dict[str, int]:
-    """Many processes open the same fresh file at the same moment, and write for a while."""
+def crowd(url: str, processes: int, seconds: float) -> dict[str, int]:
+    """Many processes open the same fresh database at the same moment, and write for a while."""
     gate, opener = os.pipe()
     children = {
-        _child(lambda number=number: _one_of_a_crowd(path, number, processes, seconds, gate))
+        _child(lambda number=number: _one_of_a_crowd(url, number, processes, seconds, gate))
         for number in range(processes)
     }
     os.close(opener)
@@ -51,12 +55,12 @@ def _child(work: Callable[[], None]) -> int:
     os._exit(0)
 
 
-def _one_of_a_crowd(path: Path, number: int, processes: int, seconds: float, gate: int) -> None:
+def _one_of_a_crowd(url: str, number: int, processes: int, seconds: float, gate: int) -> None:
     for descriptor in range(3, gate + 3):
         if descriptor != gate:
             os.closerange(descriptor, descriptor + 1)
     os.read(gate, 1)  # opens when the parent closes its end
-    store = SqliteStore(path, synchronous="NORMAL")
+    store = open_store(url)
     me, end = f"run {number:02}", time.monotonic() + seconds
     assert store.renew(owner_row(me))
     store.save_limits([LimitRow(key="shared", slots=3)])
@@ -99,9 +103,68 @@ def scheduler(url: str, name: str, occurrences: int) -> dict[str, list[str]]:
     return {"made": made, "claimed": claimed}
 
 
-def pairs(path: Path) -> None:
+RIVALED = [f"run {number}" for number in range(10)]
+SHARED = ("a", "b", "c")
+
+
+def rivals(url: str, name: str, seconds: float) -> dict[str, int]:
+    """One of several that take each other's runs, limits, assets and workflows, in any order; begins when a line comes
+    in. Every transaction writes two runs; one whose lease is gone by then fails as a whole."""
+    store = open_store(url)
+    chance = random.Random(name)
+    assert store.renew(owner_row(name))
+    _tell("ready")
+    sys.stdin.readline()
+    end = time.monotonic() + seconds
+    said = {"written": 0, "stale": 0, "refused": 0}
+    while time.monotonic() < end:
+        try:
+            held = [_take(store, run_id, name) for run_id in chance.sample(RIVALED, 2)]
+            for _ in range(chance.randint(1, 4)):
+                granted = _write_both(store, held, chance)
+                said["refused"] += not granted
+                said["written"] += 1
+        except StaleToken:
+            said["stale"] += 1
+        if chance.random() < 0.05:
+            store.sweep([chance.choice(["x", "y"]), name], "a rival says so", 1.0)
+            store.release_owner(name)
+            assert store.renew(owner_row(name))
+    store.close()
+    return said
+
+
+def _take(store: RunStore, run_id: str, name: str) -> list[Any]:
+    row = store.get_run(RunId(run_id))
+    assert row is not None
+    epoch = store.take_over(row.run_id, name, 1.0, epoch=row.epoch)
+    snapshot = store.load_run(row.run_id)
+    assert snapshot is not None
+    return [row.run_id, epoch, snapshot.last_seq]
+
+
+def _write_both(store: RunStore, held: list[list[Any]], chance: random.Random) -> bool:
+    with store.transaction() as tx:
+        wanted = {key: chance.randint(0, 3) for key in chance.sample(SHARED, 3)}
+        granted = [tx.acquire([slot_row(key, held[0][0], no)]) for key, no in wanted.items()]
+        given_back = sorted({0, 1, 2, 3} - set(wanted.values()))
+        for run_id, epoch, seq in held:
+            assets = [
+                AssetRow(key=key, partition="", run_id=run_id, no=TaskNo(0), at=float(seq))
+                for key in chance.sample(SHARED, 3)
+            ]
+            rows = {"tasks": [task_row(seq)], "events": event_rows(seq + 1, seq + 1), "assets": assets}
+            tx.write(RunBatch(run_id=run_id, epoch=epoch, release=given_back, **rows))
+        for key in chance.sample(SHARED, 2):
+            tx.save_workflow(WorkflowRow(name=key))
+    for each in held:
+        each[2] += 1
+    return all(granted)
+
+
+def pairs(url: str) -> None:
     """Write the same to two runs in each transaction, for ever; print what is committed."""
-    store = SqliteStore(path)
+    store = open_store(url)
     first = store.load_run("a")
     if first is None:
         create(store, run_row("a"), run_row("b"))
@@ -148,11 +211,13 @@ def main(what: str, path: str, *rest: str) -> None:
     if what == "scheduler":
         _tell(json.dumps(scheduler(path, rest[0], int(rest[1]))))
     elif what == "crowd":
-        _tell(json.dumps(crowd(Path(path), int(rest[0]), float(rest[1]))))
+        _tell(json.dumps(crowd(path, int(rest[0]), float(rest[1]))))
+    elif what == "rivals":
+        _tell(json.dumps(rivals(path, rest[0], float(rest[1]))))
     elif what == "fork":
         _tell(json.dumps(fork(Path(path))))
     else:
-        pairs(Path(path))
+        pairs(path)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def run(*arguments: object) -> dict:
 @pytest.mark.slow
 def test_32_processes_open_a_fresh_file_at_once_and_write(tmp_path):
     path = tmp_path / "folder" / "plait.db"
-    assert run("crowd", path, PROCESSES, SECONDS) == {"failed": 0}
+    assert run("crowd", f"sqlite:///{path}?synchronous=NORMAL", PROCESSES, SECONDS) == {"failed": 0}
     with contextlib.closing(SqliteStore(path)) as store:
         assert len(store.list_runs(limit=100)) == PROCESSES
         assert len(store.owners()) == PROCESSES

@@ -147,7 +147,7 @@ class Writer:
             except psycopg.Error as error:
                 lost = is_lost(connection, error)
                 self.leave()
-                if lost and committing:
+                if lost and committing and not state_of(error):  # it has not even refused
                     raise self.told(Broken(str(error), unknown=True)) from error
                 if not left or not (lost or state_of(error) in RETRIED):
                     raise told(error, self._server.shown) from error
@@ -162,7 +162,7 @@ class Writer:
         raise AssertionError("the last try returns or raises")
 
     def leave(self) -> None:
-        """Roll back what is open; a connection where that does not work is closed."""
+        """Roll back what is open; a connection where that does not work is closed, and what it is at is cancelled."""
         lane = self._pipeline
         try:
             if lane.clean and lane.in_transaction:
@@ -170,6 +170,9 @@ class Writer:
         except (Broken, Refused):
             self.close()
         if not lane.clean:
+            if lane.is_busy:  # after an interrupt: it would go on, and commit
+                with contextlib.suppress(psycopg.Error):
+                    self._connection.cancel_safe(timeout=5)
             self.close()
 
     def told(self, error: Broken | Refused | psycopg.Error) -> StoreError:

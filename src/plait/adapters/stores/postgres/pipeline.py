@@ -80,10 +80,15 @@ class Pipeline:
         """Whether a transaction is open, or has failed and waits for its ROLLBACK."""
         return self._pg.transaction_status != pq.TransactionStatus.IDLE
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the server is still at what it was sent."""
+        return self._pg.transaction_status == pq.TransactionStatus.ACTIVE
+
     def is_alive(self) -> bool:
-        """Whether the connection is there, as far as the server has told: it says when it shuts down."""
+        """Whether the connection is there, as far as the server has told: it says so when it shuts down."""
         try:
-            if self.clean and self._poll.poll(0):
+            while self.clean and self._pg.status == pq.ConnStatus.OK and self._poll.poll(0):
                 self._pg.consume_input()
         except psycopg.OperationalError:
             return False

@@ -72,8 +72,7 @@ class PostgresTransaction:
         """Of the runs that it makes or writes, as they will be."""
         self._fence: dict[RunId, Lease] = {}
         """Of the runs that it writes, as they have to be."""
-        self._slots = Slots(self._ask, self._restart)
-        self._asked_more = False
+        self._slots = Slots(self._ask)
         self._runs: dict[int, Columns] = {}
         self._tasks: list[Columns] = []
         self._attempts: dict[Columns, Columns] = {}
@@ -97,15 +96,9 @@ class PostgresTransaction:
         except (Broken, Refused) as error:
             raise self._writer.told(error) from error
 
-    def _restart(self) -> None:
-        if self._asked_more:
-            raise StoreError("another process has just locked a limit, and this transaction cannot begin anew")
-        self._ask([call(batches.ROLLBACK), call(batches.BEGIN)])
-
     def create_run(self, row: RunRow) -> bool:
         """Insert a run, with its graph in case retention has just deleted that."""
         values = encoding.run_values(_encodable(row))
-        self._asked_more = True
         *_, made = self._ask([call(batches.SHARE_GRAPHS), call_rows(batches.INSERT_RUNS, [values])])
         if made:
             self._leases[row.run_id] = (int(made[0][0]), row.epoch)
@@ -130,7 +123,6 @@ class PostgresTransaction:
         """Carry out one of the rare statements in this transaction, with a cursor of psycopg."""
         if self.open is None:
             self._ask([])
-        self._asked_more = True
         try:
             cursor = execute(self._writer.current(), statement, values)
             return cursor.fetchall() if cursor.description is not None else []
