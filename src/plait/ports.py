@@ -94,12 +94,17 @@ class Transaction(Protocol):
         (F9). Otherwise an id that exists raises StoreError."""
         ...
 
+    def expect(self, keys: Iterable[str]) -> None:
+        """Slots of these limits are going to be asked for. A store where several processes write at the same time gets
+        hold of all of them at once, in the order of their keys: two transactions that need the same ones in different
+        orders would be in each other's way. It changes no answer."""
+        ...
+
     def acquire(self, requests: Sequence[SlotRow]) -> bool:
         """Take all of these slots, or none of them.
 
-        False when any limit has too few free, or another transaction holds on to it. A limit that has no row has no
-        bound. Slots that this (run, no) already holds are not counted twice. Limits are checked in the order of their
-        keys, so that two transactions never wait for each other.
+        False when any limit has too few free, or another transaction holds on to one that was not expected. A limit
+        that has no row has no bound. Slots that this (run, no) already holds are not counted twice.
         """
         ...
 

@@ -99,6 +99,11 @@ class LimitBook:
         """Whether any line's head fits, or a dead one has to be cleared away."""
         return any(not line[0][2].alive or self._fits(line[0][2]) for line in self.lines.values() if line)
 
+    def likely(self) -> set[str]:
+        """The limits that are going to be asked for slots: those of the heads of lines that fit."""
+        heads = (line[0][2] for line in self.lines.values() if line)
+        return {use.key for head in heads if head.alive and self._fits(head) for use in head.uses}
+
     def grantable(self) -> Iterator[Request]:
         """Requests that fit, best first. Each must be answered (`granted`, `refused`) before the next."""
         heads = [head for key in list(self.lines) if (head := self._head(key)) is not None]

@@ -60,6 +60,7 @@ class Committer:
     def _grant(self, tx: Transaction, touched: Touched, now: float, *, alone: bool) -> Lost:
         limits = self._scheduler.limits
         lost: Lost = []
+        tx.expect(limits.likely())
         for request in limits.grantable():
             run_id, no = request.owner
             hosted = self._scheduler.runs.get(run_id)

@@ -146,6 +146,8 @@ def _take(store: RunStore, run_id: str, name: str) -> list[Any]:
 def _write_both(store: RunStore, held: list[list[Any]], chance: random.Random) -> bool:
     with store.transaction() as tx:
         wanted = {key: chance.randint(0, 3) for key in chance.sample(SHARED, 3)}
+        if chance.random() < 0.9:  # who does not say what it will ask for gives way
+            tx.expect(wanted)
         granted = [tx.acquire([slot_row(key, held[0][0], no)]) for key, no in wanted.items()]
         given_back = sorted({0, 1, 2, 3} - set(wanted.values()))
         for run_id, epoch, seq in held:

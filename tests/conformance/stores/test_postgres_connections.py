@@ -334,6 +334,31 @@ def test_limits_in_the_wrong_order_are_not_waited_for_by_both(two, store):
     assert deadlocks() == before
 
 
+def test_limits_that_are_expected_are_granted_in_any_order(two, store):
+    one, other = two
+    before = deadlocks()
+    one.save_limits([LimitRow(key=key, slots=1000) for key in ("a", "b")])
+    refused = []
+
+    def work(which, keys: str, first: int) -> None:
+        for no in range(first, first + 40):
+            with which.transaction() as tx:
+                tx.expect(keys)
+                refused.extend(key for key in keys if not tx.acquire([slot_row(key, no=no)]))
+
+    threads = [
+        threading.Thread(target=work, args=(one, "ab", 0)),
+        threading.Thread(target=work, args=(other, "ba", 40)),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused == []
+    assert len(one.slots("a")) == len(one.slots("b")) == 80
+    assert deadlocks() == before
+
+
 def test_a_limit_that_comes_late_in_the_order_is_waited_for_a_moment(two, store, monkeypatch):
     one, other = two
     monkeypatch.setattr(slots, "PATIENCE", 60.0)

@@ -292,6 +292,21 @@ def test_a_limit_without_a_row_has_no_bound_and_one_of_0_grants_nothing(store):
     assert acquire(store, slot_row("free", slots=10**6)), "what it holds it keeps"
 
 
+def test_what_is_expected_changes_no_answer(store):
+    store.save_limits([LimitRow(key="a", slots=1), LimitRow(key="b", slots=2)])
+    assert acquire(store, slot_row("b", no=9))
+    with store.transaction() as tx:
+        tx.expect({"b", "a", "free"})
+        tx.expect([])
+        assert tx.acquire([slot_row("b", no=1), slot_row("free", no=1)])
+        assert not tx.acquire([slot_row("a"), slot_row("b")])
+        assert tx.acquire([slot_row("a")])
+        assert tx.acquire([slot_row("c")]), "others may be asked for as well"
+    with store.transaction() as tx:
+        tx.expect(["a"])
+    assert len(store.slots()) == 5
+
+
 def test_limits_are_resized(store):
     store.save_limits([LimitRow(key="b", slots=1), LimitRow(key="a", slots=2)])
     store.save_limits([LimitRow(key="a", slots=3)])

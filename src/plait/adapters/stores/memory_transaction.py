@@ -1,7 +1,7 @@
 """What one transaction on the store in memory would change (the port `Transaction`)."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from plait.adapters.stores.memory_definitions import DefinitionRows
@@ -76,6 +76,9 @@ class MemoryTransaction:
             nos = set(batch.release)
             for place in [place for place in slots if place[1] == batch.run_id and place[2] in nos]:
                 del slots[place]
+
+    def expect(self, keys: Iterable[str]) -> None:
+        """Nobody else is at limits while this transaction is open."""
 
     def acquire(self, requests: Sequence[SlotRow]) -> bool:
         """Take all of these slots, or none."""

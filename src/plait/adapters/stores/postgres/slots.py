@@ -3,8 +3,9 @@
 A limit's row is locked before its slots are counted, and stays so until the transaction ends: nobody else grants slots
 of it meanwhile. What is taken and released here is counted in memory, and written with everything else at the end.
 
-Limits are waited for in the order of their keys only, so that two transactions never wait for each other (F12). One
-that comes late in that order is tried for a moment; if another transaction goes on holding it, no slots are granted.
+Limits are waited for in the order of their keys only, so that two transactions never wait for each other (F12): who
+knows what it will ask for locks all of it first (`expect`). One that comes late in that order is tried for a moment; if
+another transaction goes on holding it, no slots are granted.
 """
 
 import time
@@ -19,7 +20,7 @@ from plait.model.rows import SlotRow
 Ask = Callable[[Sequence[Call]], list[Rows]]
 Place = tuple[str, str, int]
 """A limit's key, a run, and a task number."""
-PATIENCE = 0.2
+PATIENCE = 0.05
 """Seconds for which a limit is tried that comes late in the order."""
 
 
@@ -39,6 +40,12 @@ class Slots:
         self._released: set[tuple[str, int]] = set()
 
     # --- the port -----------------------------------------------------------------------------------------------------
+
+    def expect(self, keys: Iterable[str]) -> None:
+        """Lock these limits at once, as far as that can be done in order."""
+        wanted = set(keys)
+        if wanted:
+            self._learn(wanted, ())
 
     def acquire(self, requests: Sequence[SlotRow]) -> bool:
         """Take all of these slots, or none."""

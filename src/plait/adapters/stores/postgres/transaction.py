@@ -113,6 +113,10 @@ class PostgresTransaction:
         if graph is not None:
             self._graphs[graph_hash] = graph
 
+    def expect(self, keys: Iterable[str]) -> None:
+        """Lock these limits, in order."""
+        self._slots.expect(keys)
+
     def acquire(self, requests: Sequence[SlotRow]) -> bool:
         """Take all of these slots, or none."""
         return self._slots.acquire(requests)

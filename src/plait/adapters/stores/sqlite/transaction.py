@@ -1,7 +1,7 @@
 """What one transaction writes (the port `Transaction`), statement by statement."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from plait.adapters.stores import encoding
 from plait.adapters.stores.encoding import Columns
@@ -83,6 +83,9 @@ class SqliteTransaction:
             many(queries.DECIDED, [(number,) for number in batch.inbox])
         if batch.events:
             many(queries.INSERT_EVENTS, encoding.event_chunks(run, batch.events))
+
+    def expect(self, keys: Iterable[str]) -> None:
+        """Nobody else writes while this transaction is open."""
 
     def acquire(self, requests: Sequence[SlotRow]) -> bool:
         """Take all of these slots, or none. What a limit has in use is summed once a transaction."""
