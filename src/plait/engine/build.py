@@ -5,14 +5,14 @@ three.
 they belong, counts the terminal ones at the gates, and then asks everything that is pending.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from plait.engine.children import child_node, file_child
 from plait.engine.plan import NodePlan, Plan
 from plait.engine.propagate import Kept, evaluate, expand, place, spread, try_expand
-from plait.engine.run import Control, Run, TaskRun
+from plait.engine.run import Control, Place, Run, TaskRun
 from plait.model.graph import TaskSpec
 from plait.model.ids import MapElement, MapPath, RunId, TaskNo
 from plait.model.outcome import ErrorInfo, LogSpan
@@ -92,7 +92,8 @@ def restore(
     run.param_lengths = row.extra.get("lengths", {})
     kept: dict[tuple[str, MapPath], TaskRun] = {}
     children: list[TaskRun] = []
-    for task in _current(run, row, tasks):
+    rows = {task_row.no: task_row for task_row in tasks}
+    for task in _current(run, row, rows):
         if task.child is not None:
             children.append(task)
         else:
@@ -112,9 +113,9 @@ def restore(
     return run
 
 
-def _current(run: Run, row: RunRow, tasks: Iterable[TaskRow]) -> Iterator[TaskRun]:
+def _current(run: Run, row: RunRow, rows: Mapping[TaskNo, TaskRow]) -> Iterator[TaskRun]:
     """The task runs that rows tell of, by number; of the others it is remembered which generation comes next."""
-    for task_row in sorted(tasks, key=_number):
+    for task_row in sorted(rows.values(), key=_number):
         run.next_no = task_row.no + 1
         if task_row.current:
             task = _task_of(run, task_row)
@@ -123,6 +124,18 @@ def _current(run: Run, row: RunRow, tasks: Iterable[TaskRow]) -> Iterator[TaskRu
         elif task_row.child is None:
             at = task_row.key, tuple(task_row.path)
             run.generations[at] = max(task_row.generation + 1, run.generations.get(at, 0))
+        else:
+            at = _place(task_row, rows)
+            run.child_generations[at] = max(task_row.generation + 1, run.child_generations.get(at, 0))
+
+
+def _place(row: TaskRow, rows: Mapping[TaskNo, TaskRow]) -> Place:
+    """`Run.place` of a row, whose parents may have made way."""
+    if row.child is None:
+        return row.key, tuple(row.path)
+    if row.parent is None:
+        return row.key, tuple(row.path), row.child
+    return *_place(rows[row.parent], rows), row.child
 
 
 def _number(row: TaskRow) -> int:
@@ -145,6 +158,7 @@ def _task_of(run: Run, row: TaskRow) -> TaskRun:
     else:
         node = run.plan.nodes.get(row.key) or NodePlan(TaskSpec(key=row.key), -1, ())
     task = TaskRun(TaskNo(row.no), node, tuple(row.path), row.generation)
+    task.has_row = True
     task.unexpanded = len(row.path) < node.depth
     task.state = TaskState(row.state)
     task.attempt = row.attempt

@@ -54,11 +54,10 @@ def submitted(run: Run, said: ChildSubmitted, now: float) -> None:
         run.events.append(ChildDiverged(parent=parent.no, child=said.key))
     task = TaskRun(TaskNo(run.next_no), child_node(said.spec, run.child_nodes), parent.path)
     run.next_no += 1
-    if known is not None:
-        task.generation = known.generation + 1
     task.parent = parent.no
     task.parent_attempt = parent.attempt
     task.child = said.key
+    task.generation = run.child_generations.get(run.place(task), 0) if run.child_generations else 0
     run.adopt(task)
     file_child(run, task)
     _take_call(run, task, said)
@@ -132,10 +131,7 @@ def _find_again(run: Run, parent: TaskRun, known: TaskRun, said: ChildSubmitted,
 
 def _give_up(run: Run, known: TaskRun) -> None:
     """A recorded child that runs anew makes way, with what it added itself."""
-    family = descendants(known)
-    for task in family:
-        retire(run, task, "runs anew")
-    run.events.append(TasksCleared(nos=tuple(task.no for task in family)))
+    run.events.append(TasksCleared(nos=tuple(retire(run, descendants(known), "runs anew"))))
 
 
 def descendants(task: TaskRun) -> list[TaskRun]:
@@ -182,10 +178,15 @@ def add_hooks(
         child = TaskRun(TaskNo(run.next_no), child_node(spec, run.child_nodes), task.path if task is not None else ())
         run.next_no += 1
         child.child = f"hook:{state}:{index}"
+        if task is not None and state == "retry":  # which may come more than once
+            child.child += f":{task.attempt}"
+        if task is not None:
+            child.parent, child.generation = task.no, task.generation
+        else:
+            child.generation = run.child_generations.get(run.place(child), 0)
         child.control = Control(resume={"state": state, "task": task.key if task is not None else None})
         run.adopt(child)
         if task is not None:
-            child.parent = task.no
             file_child(run, child)
         if after is not None:
             child.upstream = child.allow_failure = (after.no,)

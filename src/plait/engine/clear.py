@@ -4,16 +4,13 @@ from collections.abc import Iterable, Iterator
 
 from plait.engine.build import build
 from plait.engine.children import descendants, file_child
-from plait.engine.ending import outcome_of, set_state, set_timeout
-from plait.engine.leaving import retire
-from plait.engine.limits import RUN, runs_limit
+from plait.engine.ending import ask_for_place, outcome_of, set_state, set_timeout
+from plait.engine.leaving import let_go, retire
 from plait.engine.plan import NodePlan, common_depth
 from plait.engine.run import Run, TaskRun
-from plait.model.commands import RequestSlots
 from plait.model.errors import UsageError
 from plait.model.events import TasksCleared
 from plait.model.ids import MapElement, MapPath, TaskNo
-from plait.model.policies import LimitUse
 from plait.model.rows import ScopeRow
 from plait.model.states import FAILURES, RUN_TERMINAL, RunState, TaskState
 from plait.model.stimuli import ClearRequested
@@ -30,12 +27,26 @@ def cleared(run: Run, said: ClearRequested, now: float) -> None:
     if not chosen:
         return
     expansions = _kept_expansions(run, chosen)
-    retired = [task for old in chosen.values() for task in _retire(run, old, keep=said.only_failed)]
+    stays = {(key, prefix) for key, prefix, _ in expansions}
+    retired = [no for old in chosen.values() for no in _retire(run, old, keep=said.only_failed and _stays(old, stays))]
     retired.extend(_retire_run_hooks(run))
-    run.events.append(TasksCleared(nos=tuple(task.no for task in retired)))
+    if retired:
+        run.events.append(TasksCleared(nos=tuple(retired)))
     _begin_again(run, now)
-    build(run, dict(run.index), expansions, now)
+    build(run, _kept(run), expansions, now)
     _hand_over_children(run, chosen.values())
+
+
+def _kept(run: Run) -> dict[Expansion, TaskRun]:
+    """The task runs that stay: what is recorded of them stands. The others are decided anew, as when the run is
+    restored."""
+    kept: dict[Expansion, TaskRun] = {}
+    for place, task in run.index.items():
+        if task.has_row:
+            kept[place] = task
+        elif task.state is S.READY:
+            let_go(run, task, "cleared")
+    return kept
 
 
 def rerun(run: Run, now: float) -> bool:
@@ -60,10 +71,7 @@ def _begin_again(run: Run, now: float) -> None:
     """The run goes on. One that was over gets its whole time again, once it has a place among the active runs."""
     run.hooks_started, run.ending, run.finished_at = False, None, None
     if run.state in RUN_TERMINAL:
-        most = run.plan.graph.policy.max_active_runs
-        if most is not None:
-            use = LimitUse(key=runs_limit(run.plan.graph.name), size=most)
-            run.commands.append(RequestSlots(no=TaskNo(RUN), uses=(use,)))
+        if ask_for_place(run):
             set_state(run, RunState.QUEUED, "cleared", now)
             return
         run.started_at = now
@@ -175,7 +183,14 @@ def _kept_expansions(run: Run, chosen: dict[TaskNo, TaskRun]) -> list[tuple[str,
 # --- what becomes of the old ones -------------------------------------------------------------------------------------
 
 
-def _retire(run: Run, old: TaskRun, *, keep: bool) -> list[TaskRun]:
+def _stays(task: TaskRun, expanded: set[Expansion]) -> bool:
+    """Whether there will be a task run in its place at once: it lies in no scope that is expanded anew."""
+    return all(
+        (scope.key, task.path[:depth]) in expanded for depth, scope in enumerate(task.node.scopes[: len(task.path)])
+    )
+
+
+def _retire(run: Run, old: TaskRun, *, keep: bool) -> list[TaskNo]:
     """The old generation makes way, with its children; those that succeeded wait for the new one (`keep`)."""
     family = [old]
     kept: list[TaskRun] = []
@@ -186,28 +201,21 @@ def _retire(run: Run, old: TaskRun, *, keep: bool) -> list[TaskRun]:
             else:
                 family.extend(descendants(kid))
     old.kids = kept
-    for task in family:
-        retire(run, task, "cleared")
-    return family
+    return retire(run, family, "cleared")
 
 
-def _retire_run_hooks(run: Run) -> list[TaskRun]:
+def _retire_run_hooks(run: Run) -> list[TaskNo]:
     """The hooks of the end that is none any more."""
-    hooks = [task for task in run.tasks.values() if task.parent is None and task.node.hook]
-    for hook in hooks:
-        retire(run, hook, "cleared")
-    return hooks
+    return retire(run, [task for task in run.tasks.values() if task.parent is None and task.node.hook], "cleared")
 
 
 def _hand_over_children(run: Run, chosen: Iterable[TaskRun]) -> None:
     """A body that is rerun from its failures gets its finished children back; cleared whole, it starts with none."""
     for old in chosen:
         for kid in old.kids or ():
+            new = run.index[old.key, old.path]
             run.children.pop((old.no, kid.child or ""), None)
-            new = run.current(old.key, old.path)
-            if new is None:  # it was mapped, and is to be expanded anew
-                retire(run, kid, "cleared")
-                continue
             kid.parent, kid.parent_attempt = new.no, 0
             file_child(run, kid)
             run.touch(kid)
+            run.touch(new)  # its children name it, so that it needs a row before it is handed out

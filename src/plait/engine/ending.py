@@ -2,12 +2,13 @@
 
 from plait.engine.children import add_hooks
 from plait.engine.leaving import cancel_task
-from plait.engine.limits import RUN
+from plait.engine.limits import RUN, runs_limit
 from plait.engine.propagate import settle
 from plait.engine.run import Run
-from plait.model.commands import RunEnded, SetTimer
+from plait.model.commands import RequestSlots, RunEnded, SetTimer
 from plait.model.events import RunChanged
-from plait.model.policies import OutcomeRule
+from plait.model.ids import TaskNo
+from plait.model.policies import LimitUse, OutcomeRule
 from plait.model.states import FAILURES, RunState, TaskState
 
 S = TaskState
@@ -22,6 +23,16 @@ def set_state(run: Run, state: RunState, reason: str, now: float) -> None:
     run.events.append(RunChanged(state=state.value, reason=reason))
     if state is RunState.RUNNING and run.started_at is None:
         run.started_at = now
+
+
+def ask_for_place(run: Run) -> bool:
+    """Ask for a place among the active runs of the workflow; returns whether these are limited at all."""
+    most = run.plan.graph.policy.max_active_runs
+    if most is None:
+        return False
+    use = LimitUse(key=runs_limit(run.plan.graph.name), size=most)
+    run.commands.append(RequestSlots(no=TaskNo(RUN), uses=(use,)))
+    return True
 
 
 def set_timeout(run: Run, now: float) -> None:

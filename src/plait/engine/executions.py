@@ -78,6 +78,7 @@ def returned(run: Run, said: ExecutionReturned, now: float) -> None:
     if task is not None:
         task.attempt -= 1
         run.move(task, S.READY)
+        run.events.append(TaskWaits(no=task.no, state=task.state.value, attempt=task.attempt))
         if run.state is RunState.CANCELLING and not task.node.outlives:
             cancel_task(run, task, run.reason, now)
         else:

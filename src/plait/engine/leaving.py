@@ -4,9 +4,12 @@ Everything that takes a task run out of the line (a trigger rule, a mark, a canc
 no slot, no event wait and no live execution is left behind.
 """
 
+from collections.abc import Sequence
+
 from plait.engine.run import Run, TaskRun
 from plait.model.commands import CancelExecution, ReleaseSlots, StartTrigger
 from plait.model.events import TaskResolved
+from plait.model.ids import TaskNo
 from plait.model.states import LIVE, TaskState
 
 S = TaskState
@@ -59,18 +62,25 @@ def cancel_task(run: Run, task: TaskRun, reason: str, now: float) -> None:
         resolve(run, task, S.CANCELLED, reason, now)
 
 
-def retire(run: Run, task: TaskRun, reason: str) -> None:
-    """Take a task run out of the run, for another generation that takes its place."""
+def retire(run: Run, family: Sequence[TaskRun], reason: str) -> list[TaskNo]:
+    """Take task runs out of the run, for other generations that take their places; parents come before what they
+    added. The numbers of those that have a row."""
+    return [task.no for task in reversed(family) if _retire(run, task, reason)][::-1]
+
+
+def _retire(run: Run, task: TaskRun, reason: str) -> bool:
     if not task.terminal:
         let_go(run, task, reason)
     if task.state in LIVE:
         run.move(task, S.CANCELLED)
     task.current = False
-    has_row = task.executions or task.terminal or task.child is not None
-    if has_row:
+    if task.has_row:
         run.touch(task)
         if task.child is None:
             run.generations[task.key, task.path] = task.generation + 1
-    if task.parent is not None and task.child is not None:
-        run.children.pop((task.parent, task.child), None)
+        else:
+            run.child_generations[run.place(task)] = task.generation + 1
+    if task.parent is not None and task.child is not None and run.children.get((task.parent, task.child)) is task:
+        del run.children[task.parent, task.child]
     run.forget(task)
+    return task.has_row

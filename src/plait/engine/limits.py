@@ -10,6 +10,7 @@ them.
 
 import heapq
 from collections.abc import Iterator
+from typing import Final
 
 from plait.model.ids import RunId
 from plait.model.policies import LimitUse
@@ -43,6 +44,9 @@ class Request:
 class LimitBook:
     """The limits that this scheduler's runs use, what they hold of them, and who waits."""
 
+    MOST_DEAD: Final = 64
+    """So many requests that were given up, and as many as wait, stay in the lines before these are cleared (C8)."""
+
     def __init__(self) -> None:
         self.sizes: dict[str, int] = {}
         self.used: dict[str, int] = {}
@@ -53,6 +57,7 @@ class LimitBook:
         self._owners: dict[RunId, set[Owner]] = {}
         """Of each run: who holds something, or waits."""
         self._arrivals = 0
+        self._dead = 0
 
     def resize(self, key: str, slots: int) -> None:
         """Set a limit's size. A limit without a size has no bound."""
@@ -74,21 +79,42 @@ class LimitBook:
             self._owners.setdefault(owner[0], set()).add(owner)
             self.held[owner] = uses
             for use in uses:
-                self.used[use.key] = self.used.get(use.key, 0) + use.slots
+                self._use(use, use.slots)
 
     def release(self, owner: Owner) -> None:
         """Give back what the owner holds, and leave the line."""
         for use in self.held.pop(owner, ()):
-            self.used[use.key] -= use.slots
+            self._use(use, -use.slots)
             self.foreign.discard(use.key)
         request = self.waiting.pop(owner, None)
         if request is not None:
             request.alive = False
+            self._dead += 1
+            if self._dead > self.MOST_DEAD + len(self.waiting):
+                self._bury()
         of_run = self._owners.get(owner[0])
         if of_run is not None:
             of_run.discard(owner)
             if not of_run:
                 del self._owners[owner[0]]
+
+    def _use(self, use: LimitUse, slots: int) -> None:
+        used = self.used.get(use.key, 0) + slots
+        if used:
+            self.used[use.key] = used
+        else:
+            del self.used[use.key]
+
+    def _bury(self) -> None:
+        """Clear the lines of the requests that were given up; a line's head does that only for those before it."""
+        for key, line in list(self.lines.items()):
+            alive = [entry for entry in line if entry[2].alive]
+            heapq.heapify(alive)
+            if alive:
+                self.lines[key] = alive
+            else:
+                del self.lines[key]
+        self._dead = 0
 
     def forget_run(self, run_id: RunId) -> None:
         """Release everything of a run."""
@@ -125,6 +151,7 @@ class LimitBook:
         line = self.lines[key]
         while line and not line[0][2].alive:
             heapq.heappop(line)
+            self._dead -= 1
         if not line:
             del self.lines[key]
             return None
@@ -157,9 +184,10 @@ class LimitBook:
         """The owner holds its slots from now on."""
         self.waiting.pop(request.owner, None)
         request.alive = False
+        self._dead += 1
         self.held[request.owner] = request.uses
         for use in request.uses:
-            self.used[use.key] = self.used.get(use.key, 0) + use.slots
+            self._use(use, use.slots)
 
     def refused(self, request: Request) -> None:
         """Another process holds the slots: nobody here asks again before `recheck`."""

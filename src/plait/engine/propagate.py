@@ -203,6 +203,8 @@ def become_ready(run: Run, task: TaskRun, now: float) -> None:
         resolve(run, task, TaskState.SUCCESS, "", now)
         return
     run.move(task, TaskState.READY)
+    if task.watching is not None or any(gate.done < gate.total for gate in task.gates):
+        run.touch(task)  # what it waited for may look otherwise to who restores the run, and it is decided
     get_in_line(run, task)
 
 

@@ -81,6 +81,8 @@ def marked(run: Run, said: MarkRequested, now: float) -> None:
         raise UsageError(f"a task run cannot be marked {said.state!r}", right=" or ".join(_MARKS))
     if task is None:
         raise UsageError(f"run {run.run_id} has no current task run {said.no}")
+    if run.state is RunState.CRASHED:
+        raise UsageError(f"run {run.run_id} is crashed: nothing can be marked", right="resume the run first")
     if task.terminal:
         raise UsageError(f"{task.label()} is {task.state.value} already", right="clear it, which makes it run again")
     if task.unexpanded:

@@ -28,6 +28,10 @@ from plait.model.states import LIVE, TASK_TRANSITIONS, TERMINAL, RunState, TaskS
 STORY_LENGTH = 16
 
 
+Place = tuple[str | MapPath, ...]
+"""Where a task run stands: see `Run.place`."""
+
+
 class Asked(Value):
     """What a pause asks people for: the JSON Schema of the input (none: anything), and a text."""
 
@@ -71,9 +75,9 @@ class TaskRun:
 
     __slots__ = (
         "allow_failure", "attempt", "blocked", "cached", "child", "control", "current", "dependents", "error",
-        "executions", "finished_at", "first_started_at", "gates", "generation", "granted", "interrupted", "kids", "log",
-        "lost", "name", "no", "node", "outputs", "parent", "parent_attempt", "path", "persisted", "reason",
-        "recorded", "rolled_back", "staged", "started_at", "state", "story", "token", "touched",
+        "executions", "finished_at", "first_started_at", "gates", "generation", "granted", "has_row", "interrupted",
+        "kids", "log", "lost", "name", "no", "node", "outputs", "parent", "parent_attempt", "path", "persisted",
+        "reason", "recorded", "rolled_back", "staged", "started_at", "state", "story", "token", "touched",
         "unexpanded", "unstored", "upstream", "wait_until", "watching",
     )  # fmt: skip
 
@@ -112,7 +116,7 @@ class TaskRun:
         self.recorded: dict[str, int] | None = None
         # marks
         self.current = True
-        self.touched = self.granted = self.blocked = self.lost = self.interrupted = False
+        self.touched = self.has_row = self.granted = self.blocked = self.lost = self.interrupted = False
         self.cached = self.persisted = self.unstored = self.rolled_back = False
         self.watching: set[int] | None = None
 
@@ -171,6 +175,8 @@ class Run:
         self.index: dict[tuple[str, MapPath], TaskRun] = {}
         self.generations: dict[tuple[str, MapPath], int] = {}
         """Of each place that was cleared: the generation that is made there next."""
+        self.child_generations: dict[Place, int] = {}
+        """The same of children and hooks that made way."""
         self.children: dict[tuple[TaskNo, str], TaskRun] = {}
         self.child_nodes: dict[str, NodePlan] = {}
         self.gates: dict[tuple[int, int, MapPath], Gate[TaskRun]] = {}
@@ -284,7 +290,7 @@ class Run:
     def touch(self, task: TaskRun) -> None:
         """Its row has changed."""
         if not task.touched:
-            task.touched = True
+            task.touched = task.has_row = True
             self.touched.append(task)
 
     def next_token(self) -> Token:
@@ -323,6 +329,15 @@ class Run:
     def current(self, key: str, path: MapPath = ()) -> TaskRun | None:
         """The current generation of (node, path)."""
         return self.index.get((key, path))
+
+    def place(self, task: TaskRun) -> Place:
+        """What stays the same from one generation to the next: node and map path; of a child, those of its body and the
+        replay keys down to it. Its parents have to be there."""
+        if task.child is None:
+            return task.key, task.path
+        if task.parent is None:
+            return task.key, task.path, task.child
+        return *self.place(self.tasks[task.parent]), task.child
 
     def of_node(self, key: str) -> Iterable[TaskRun]:
         """All current task runs of a node, in no order."""

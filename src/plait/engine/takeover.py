@@ -6,15 +6,16 @@ that crashed by itself. It is the one thing that leaves a terminal state, becaus
 """
 
 from plait.engine.build import wake
-from plait.engine.ending import outcome_of, set_state, set_timeout
+from plait.engine.ending import ask_for_place, outcome_of, set_state, set_timeout
 from plait.engine.executions import begin_trigger, set_timer
 from plait.engine.leaving import release, resolve
 from plait.engine.limits import RUN
 from plait.engine.propagate import get_in_line, settle
+from plait.engine.requests import admitted
 from plait.engine.run import Run, TaskRun
-from plait.model.events import TaskFinished
+from plait.model.events import TaskFinished, TaskWaits
 from plait.model.states import LIVE, RUN_TERMINAL, RunState, TaskState
-from plait.model.stimuli import OwnerChanged, OwnerLost
+from plait.model.stimuli import OwnerChanged, OwnerLost, RunAdmitted
 
 S = TaskState
 
@@ -47,6 +48,13 @@ def owner_changed(run: Run, said: OwnerChanged, now: float) -> None:
     if run.state in _FINAL or run.state is RunState.QUEUED:
         return
     run.finished_at = None
+    if run.state is RunState.CRASHED:
+        limited = ask_for_place(run)  # it had lost its own
+        if run.started_at is None:  # it was never admitted
+            set_state(run, RunState.QUEUED, "resumed", now)
+            if not limited:
+                admitted(run, RunAdmitted(lengths=run.param_lengths), now)
+            return
     if run.state is RunState.CANCELLING:
         _cancel_again(run, now)
         return
@@ -59,6 +67,7 @@ def owner_changed(run: Run, said: OwnerChanged, now: float) -> None:
             task.granted = not task.node.slotless
         else:
             _go_on(run, task)
+    _end_orphans(run, now)
     run.hooks_started = any(task.parent is None and task.node.hook for task in run.tasks.values())
     run.ending = outcome_of(run) if run.hooks_started else None
     wake(run, now)
@@ -79,6 +88,17 @@ def _cancel_again(run: Run, now: float) -> None:
             resolve(run, task, S.CANCELLED, run.reason, now)
     wake(run, now)
     settle(run, now)
+
+
+def _end_orphans(run: Run, now: float) -> None:
+    """A child that was cancelled because its body is over, and had not ended yet: nobody is left to report it."""
+    for task in list(run.tasks.values()):
+        if task.parent is None or task.terminal or task.node.hook:
+            continue
+        parent = run.tasks.get(task.parent)
+        if parent is None or parent.terminal:
+            why = f"{parent.label()} is over" if parent is not None else "its body is over"
+            resolve(run, task, S.CANCELLED, why, now)
 
 
 def _go_on(run: Run, task: TaskRun) -> None:
@@ -102,7 +122,9 @@ def _begin_again(run: Run, task: TaskRun) -> None:
     release(run, task)
     task.attempt -= 1
     task.reason = ""
-    run.move(task, S.PENDING)
+    run.move(task, S.READY)
+    run.events.append(TaskWaits(no=task.no, state=task.state.value, attempt=task.attempt))
+    get_in_line(run, task)
 
 
 def _wait_again(run: Run, task: TaskRun) -> None:

@@ -36,7 +36,10 @@ class TaskFinished(Value, tag="finished", array_like=True):
 
 
 class TaskWaits(Value, tag="waits", array_like=True):
-    """An execution ended, the task run goes on later: `state` is one of the waits, `until` epoch seconds or none."""
+    """An execution ended, the task run goes on later: `state` is one of the waits, `until` epoch seconds or none.
+
+    `ready`: it was given back, or its owner died, and is offered again.
+    """
 
     no: TaskNo
     state: str
