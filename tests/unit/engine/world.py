@@ -14,6 +14,7 @@ from plait.engine.decide import decide, dispatch, take
 from plait.engine.invariants import check_run
 from plait.engine.limits import LimitBook, Request
 from plait.engine.plan import Plan
+from plait.engine.rules import Gate
 from plait.engine.run import Run, TaskRun
 from plait.model import commands as c
 from plait.model import events as e
@@ -24,9 +25,10 @@ from plait.model.outcome import ErrorInfo, Outcome, RetryVerdict, Verdict
 from plait.model.policies import LimitUse, RunPolicy
 from plait.model.rows import AttemptRow, RunRow, ScopeRow, TaskRow
 from plait.model.states import LIVE, RUN_TERMINAL, RunState, TaskState
-from plait.runtime.rows import decode_event, event_row, task_row
+from plait.runtime.rows import decode_event, event_row, task_row, update_run_row
 
 RUN = RunId("run-1")
+OWNER = "here"
 START = 1_000.0
 KEPT = ("outputs", "control", "spec", "error", "log")  # an upsert leaves these as they are where nothing is given
 
@@ -150,6 +152,7 @@ class World:
             graph_hash=graph.hash(),
             state=self.run.state.value,
             created_at=self.now,
+            owner=OWNER,
             extra={"lengths": lengths or {}},
         )
         self.tasks: dict[int, TaskRow] = {}
@@ -206,16 +209,7 @@ class World:
         for scope in decision.scopes:
             self.scopes[scope.scope, scope.path] = scope
         if decision.changed:
-            extra = {**self.row.extra, "ending": self.run.ending.value} if self.run.ending else self.row.extra
-            self.row = msgspec.structs.replace(
-                self.row,
-                state=self.run.state.value,
-                reason=self.run.reason,
-                started_at=self.run.started_at,
-                finished_at=self.run.finished_at,
-                epoch=self.run.epoch,
-                extra=extra if self.run.ending else {k: v for k, v in extra.items() if k != "ending"},
-            )
+            self.row = update_run_row(self.row, self.run, OWNER)
         self.attempts.extend(attempt for _, attempt in decision.attempts)
         self.assets.extend(decision.assets)
         self.events.extend(decode_event(event_row(event, 0, self.now)) for event in decision.events)
@@ -364,10 +358,14 @@ class World:
 
     def verify(self) -> None:
         """The invariants, the slots, and that the rows tell the same run."""
-        check_run(self.run)
+        self.verify_run()
         granted = {task.no for task in self.run.tasks.values() if task.granted}
         assert set(self.slots) == granted, f"slot rows of {set(self.slots)}, granted to {granted}"
         assert {no for _, no in self.book.held} == granted, f"the book holds {self.book.held}"
+
+    def verify_run(self) -> None:
+        """The invariants, and that the rows tell the same run."""
+        check_run(self.run)
         mine, theirs = picture(self.run), picture(self.restored())
         assert mine == theirs, difference(mine, theirs)
 
@@ -406,11 +404,13 @@ def picture(run: Run) -> dict[str, Any]:
     """What two runs must have in common to be the same run.
 
     Left out is what only a process knows (granted slots, a blocked body, open watches) and what is derived: being ready
-    for the first time is being pending, once the run is restored.
+    for the first time is being pending, once the run is restored, and a gate is made when it is looked at.
     """
+    sizes = [node.gate_sizes for node in run.plan.nodes.values()]
     gates = {
-        key: tuple(getattr(gate, name) for name in gate.__slots__ if name != "members")
-        for key, gate in run.gates.items()
+        (index, depth, prefix): _counts(gate)
+        for (index, depth, prefix), gate in run.gates.items()
+        if _counts(gate) != _counts(Gate(*sizes[index][depth]) if index >= 0 else Gate(1))
     }
     return {
         "run": (
@@ -430,6 +430,10 @@ def picture(run: Run) -> dict[str, Any]:
         "active_of": {key: count for key, count in run.active_of.items() if count},
         "kids": {task.no: [kid.no for kid in task.kids if kid.current] for task in run.tasks.values() if task.kids},
     }
+
+
+def _counts(gate: Gate[TaskRun]) -> tuple[int, ...]:
+    return tuple(getattr(gate, name) for name in gate.__slots__ if name != "members")
 
 
 _ENDED = RUN_TERMINAL | {RunState.RUNNING, RunState.PAUSED}
