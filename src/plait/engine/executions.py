@@ -56,7 +56,7 @@ def finished(run: Run, said: ExecutionFinished, now: float) -> None:
         if task.finished_at is None:
             task.finished_at = now
         verdict = outcome.verdict
-        if run.state is RunState.CANCELLING and verdict in _WAITS:
+        if verdict in _WAITS and _is_to_end(run, task):
             verdict = Verdict.CANCELLED
         _VERDICTS[verdict](run, task, outcome, now)
 
@@ -79,10 +79,18 @@ def returned(run: Run, said: ExecutionReturned, now: float) -> None:
         task.attempt -= 1
         run.move(task, S.READY)
         run.events.append(TaskWaits(no=task.no, state=task.state.value, attempt=task.attempt))
-        if run.state is RunState.CANCELLING and not task.node.outlives:
-            cancel_task(run, task, run.reason, now)
+        if _is_to_end(run, task) and not task.node.outlives:
+            cancel_task(run, task, run.reason or "cancelled", now)
         else:
             get_in_line(run, task)
+
+
+def _is_to_end(run: Run, task: TaskRun) -> bool:
+    """Whether a live task run was told to end: with its run, or with the body that called it. It does not go on."""
+    if run.state is RunState.CANCELLING:
+        return True
+    parent = run.tasks.get(task.parent) if task.parent is not None else None
+    return parent is not None and parent.terminal and not task.node.hook
 
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
@@ -157,7 +165,7 @@ def _record_assets(run: Run, task: TaskRun, outcome: Outcome, now: float) -> Non
 
 def _failed(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
     state = S.CRASHED if outcome.verdict is Verdict.CRASHED else S.FAILED
-    if run.state is RunState.CANCELLING:
+    if _is_to_end(run, task):
         end(run, task, state, now)
         return
     seed = f"{run.run_id}/{task.no}/{task.attempt}"

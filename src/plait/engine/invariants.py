@@ -1,6 +1,8 @@
 """What must hold of a run after every decision. Tests and the simulator call `check_run`; a breach is plait's own
 fault."""
 
+from collections import Counter
+
 from plait.engine.rules import answer, merged
 from plait.engine.run import Run
 from plait.model.errors import EngineError
@@ -9,7 +11,7 @@ from plait.model.states import LIVE, RUN_TERMINAL, RunState, TaskState
 
 def check_run(run: Run) -> None:
     """Raise EngineError naming the first invariant that does not hold."""
-    for check in (_counters, _current_generations, _gates, _tokens, _finality, _limits, _progress, _ending, _lines):
+    for check in _CHECKS:
         said = check(run)
         if said:
             raise EngineError(f"run {run.run_id}: {said}")
@@ -59,6 +61,36 @@ def _finality(run: Run) -> str | None:
         return f"the run is {run.state.value} with {run.open} open task runs"
     if run.state in RUN_TERMINAL and run.finished_at is None:
         return "the run is over without a time"
+    if run.state in (RunState.RUNNING, RunState.CANCELLING) and not run.open and not run.settled:
+        return f"the run is {run.state.value}, and nothing of it is open"
+    return None
+
+
+def _rows(run: Run) -> str | None:
+    """What cannot be derived has a row, and only a crashed run has what died with its owner."""
+    for task in run.tasks.values():
+        if not task.has_row and task.state not in (TaskState.PENDING, TaskState.READY):
+            return f"{task.label()} is {task.state.value} and has no row"
+        if task.interrupted and run.state is not RunState.CRASHED:
+            return f"{task.label()} died with an owner of the run, which is {run.state.value}"
+        if task.wait_until is None and task.state in (TaskState.RETRY_WAIT, TaskState.RESCHEDULED):
+            return f"{task.label()} is {task.state.value} until nobody knows when"
+    return None
+
+
+def _children(run: Run) -> str | None:
+    """Each child is filed under its call, once, and only waits for anything as long as its body does not end."""
+    filed = Counter(kid.no for task in run.tasks.values() for kid in task.kids or ())
+    for task in run.tasks.values():
+        if task.child is None or task.parent is None or task.node.hook:
+            continue
+        parent = run.tasks.get(task.parent)
+        if parent is None:
+            return f"{task.label()} is a child of {task.parent}, which is not there"
+        if run.children.get((parent.no, task.child)) is not task or filed[task.no] != 1:
+            return f"{task.label()} is not filed as the child {task.child!r} of {parent.label()}"
+        if parent.terminal and not (parent.interrupted or task.terminal or task.state in LIVE or run.settled):
+            return f"{task.label()} is {task.state.value} though its body {parent.label()} is over"
     return None
 
 
@@ -124,3 +156,18 @@ def _lines(run: Run) -> str | None:
         if not run.active_of.get(task.key) and task.key not in ahead:
             return f"{task.label()} is held back, and nothing will let it go on"
     return None
+
+
+_CHECKS = (
+    _counters,
+    _current_generations,
+    _gates,
+    _tokens,
+    _finality,
+    _rows,
+    _children,
+    _limits,
+    _progress,
+    _ending,
+    _lines,
+)

@@ -9,7 +9,7 @@ from plait.model.graph import CodeRef, HookSpec
 from plait.model.policies import FlowReplay, RetryPolicy
 from plait.model.states import TaskState
 from tests.unit.engine.test_mapping import over
-from tests.unit.engine.world import World, bad, dag, ok
+from tests.unit.engine.world import World, again, bad, dag, defer, ok, pause
 
 FLOW = dag("flow", {"flow": {"runner": "flow"}})
 RETRIED = dag("flow", {"flow": {"runner": "flow", "retry": RetryPolicy(limit=1), "replay": FlowReplay.NONE}})
@@ -133,3 +133,20 @@ def test_a_crashed_run_is_not_marked():
     world.say(s.OwnerLost(reason="gone"))
     with pytest.raises(UsageError, match="is crashed"):
         world.say(s.MarkRequested(no=world.task("b").no, state="failed"))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [(again(2e3), "cancelled"), (defer(), "cancelled"), (pause(), "cancelled"), (bad(), "failed"), (None, "cancelled")],
+)
+def test_a_child_that_was_told_to_end_with_its_body_does_not_go_on(outcome, state):
+    world = World(FLOW)
+    body = world.start("flow")
+    child = world.call(body, "extract", options={"retry": RetryPolicy(limit=3)})
+    world.dispatch()
+    world.finish(body)
+    if outcome is not None:
+        world.finish(child, outcome)
+    else:
+        world.say(s.ExecutionReturned(no=child.no, token=child.token))
+    assert (child.state.value, world.row.state) == (state, "success")
