@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 THOROUGH = os.environ.get("PLAIT_HYPOTHESIS") == "thorough"
-patient = pytest.mark.timeout(7200 if THOROUGH else 120)
+patient = pytest.mark.timeout(7200 if THOROUGH else 600)
 """For tests whose time depends on that."""
 
 
