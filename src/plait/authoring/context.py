@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from plait.authoring.scope import Within
 from plait.authoring.where import here
 from plait.model.errors import UsageError
 
@@ -88,11 +87,6 @@ def current_context() -> Context | None:
     return _current.get()
 
 
-@contextmanager
-def in_context(value: Context) -> Generator[None]:
-    """Be in a context for a while."""
-    before = _current.set(value)
-    try:
-        yield
-    finally:
-        _current.reset(before)
+def in_context(value: Context) -> Within[Context | None]:
+    """Be in a context for a block."""
+    return Within(_current, value)

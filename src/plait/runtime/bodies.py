@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from plait.model.outcome import LogSpan, Outcome
 from plait.model.stimuli import ExecutionFinished, Stimulus
 from plait.model.wire import Execution
 from plait.ports import Capturing, ResultStore
+from plait.runtime.bells import bell_of
 from plait.runtime.calls import Calls
 from plait.runtime.ends import Ends
 from plait.runtime.flow_host import FlowHost, in_transaction
@@ -102,39 +104,33 @@ class Bodies:
     async def run_here_async(self, execution: Execution) -> None:
         """The same on the running event loop. Raises CancelledError when the caller's asyncio task was cancelled."""
         run_id = execution.run.run_id
-        cancelled_before = _cancellations()
+        caller = asyncio.current_task()
+        assert caller is not None  # this is awaited
+        cancelled_before = caller.cancelling()
         with self._capture.capture(run_id, execution.no, execution.token) as captured:
-            if execution.runner == "flow":
-                try:
-                    outcome = await self._body_on_loop(execution, self._body_of(execution))
-                except Exception as error:  # noqa: BLE001  likewise
-                    outcome = self._failed(execution, error)
-            else:
-                outcome = await self._on_loop(execution, lambda code: self._harness.run_async(execution))
-        cancelled = _cancellations() > cancelled_before
-        done = asyncio.Event()
+            outcome = await self._outcome_on_loop(execution, CodeOnLoop(caller))
         loop = asyncio.get_running_loop()
-        self.scheduler.post(run_id, _finished(execution, outcome, captured.span), lambda: _set_threadsafe(loop, done))
+        committed = loop.create_future()
+        self.scheduler.post(
+            run_id, _finished(execution, outcome, captured.span), partial(bell_of(loop).ring, committed)
+        )
         self.scheduler.wake()
-        await done.wait()
-        if cancelled:
+        await committed
+        if caller.cancelling() > cancelled_before:
             raise asyncio.CancelledError
 
-    async def _on_loop(self, execution: Execution, work: Callable[[CodeOnLoop], Any]) -> Outcome:
-        """Do the work in an asyncio task of its own, which can be cancelled alone."""
-        ready: asyncio.Future[CodeOnLoop] = asyncio.get_running_loop().create_future()
-
-        async def run() -> Outcome:
-            return await work(await ready)
-
-        task = asyncio.create_task(run())
-        code = CodeOnLoop(task)
-        ready.set_result(code)
+    async def _outcome_on_loop(self, execution: Execution, code: CodeOnLoop) -> Outcome:
         with self.here.running(execution, code):
             try:
-                return await task
-            except asyncio.CancelledError:  # before the work could make an outcome of it
-                return endings.cancelled(code.reason or "")
+                if execution.runner != "flow":
+                    return await self._harness.run_async(execution)
+                try:
+                    body = self._body_of(execution)
+                except Exception as error:  # noqa: BLE001  likewise
+                    return self._failed(execution, error)
+                return await self._async_body(execution, body, code)
+            finally:
+                code.ended()
 
     def start_here(self, context: Context, execution: Execution) -> None:
         """Run an execution on a thread of its own, in this context."""
@@ -185,7 +181,12 @@ class Bodies:
         return msgspec.structs.replace(outcome, started_at=started, finished_at=time.time())
 
     async def _body_on_loop(self, execution: Execution, body: Body) -> Outcome:
-        return await self._on_loop(execution, lambda code: self._async_body(execution, body, code))
+        """An async body that is called where no event loop runs: on one of its own."""
+        task = asyncio.current_task()
+        assert task is not None  # this is awaited
+        code = CodeOnLoop(task)
+        with self.here.running(execution, code):
+            return await self._async_body(execution, body, code)
 
     async def _async_body(self, execution: Execution, body: Body, code: CodeOnLoop) -> Outcome:
         started = time.time()
@@ -256,16 +257,3 @@ def executor_of(live: LiveGraph) -> str:
 
 def _finished(execution: Execution, outcome: Outcome, log: LogSpan | None) -> ExecutionFinished:
     return ExecutionFinished(no=execution.no, token=execution.token, outcome=msgspec.structs.replace(outcome, log=log))
-
-
-def _set_threadsafe(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    try:
-        loop.call_soon_threadsafe(event.set)
-    except RuntimeError:  # the loop is closed: nobody waits on it
-        return
-
-
-def _cancellations() -> int:
-    """How often somebody has asked the current asyncio task to end."""
-    current = asyncio.current_task()
-    return current.cancelling() if current is not None else 0

@@ -51,8 +51,10 @@ def _mapped_values(value: Any) -> list[Any] | None:
     return None
 
 
-def unwrapped(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
+def unwrapped(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
     """The arguments of a call without the marks of `unmapped`."""
+    if not any(type(value) is Unmapped for value in (*args, *kwargs.values())):
+        return args, kwargs
     return tuple(_bare(value) for value in args), {name: _bare(value) for name, value in kwargs.items()}
 
 

@@ -27,6 +27,7 @@ from plait.model.ids import RunId, TaskNo
 from plait.model.states import RunState, TaskState
 from plait.model.stimuli import ChildSubmitted, ExecutionBlocked, ExecutionUnblocked, Stimulus, TransactionEnded
 from plait.model.wire import Execution
+from plait.runtime.bells import bell_of
 from plait.runtime.calls import Call, Calls
 from plait.runtime.elements import elements, unwrapped
 from plait.runtime.ends import Ends
@@ -129,49 +130,66 @@ class FlowHost:
             return FutureList(self._submit(callee, a, k) for a, k in elements(callee.name, args, kwargs, how))
 
     def _call_here(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        mailbox: queue.SimpleQueue[Execution] = queue.SimpleQueue()
-        future, task = self._add(callee, args, kwargs, CALLER, mailbox.put)
+        future, task, execution = self._begin(callee, args, kwargs)
         try:
-            execution = self._take(task)
             if execution is not None:
                 self._home.run_here(execution)
-            if not task.terminal:  # it waits for slots or for futures, or is tried again
-                future.on_settled(lambda: mailbox.put(_OVER))
-                with self.waiting():  # also while it runs here: the slots may be the body's
-                    while (execution := mailbox.get()) is not _OVER:
-                        self._home.run_here(execution)
+            if not task.terminal:
+                self._attend(future, task)
         finally:
             self._leave(task)
         return self.value_of(future, raise_on_failure=True)
 
+    def _attend(self, future: HostFuture, task: TaskRun) -> None:
+        """A plain call waits for slots or for futures, or is tried again: run its executions as they come."""
+        mailbox: queue.SimpleQueue[Execution] = queue.SimpleQueue()
+        self._expect(task, mailbox.put)
+        future.on_settled(lambda: mailbox.put(_OVER))
+        with self.waiting():  # also while it runs here: the slots may be the body's
+            while (execution := mailbox.get()) is not _OVER:
+                self._home.run_here(execution)
+
     async def _call_async(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        future, task, execution = self._begin(callee, args, kwargs, asyncio.get_running_loop())
+        try:
+            if execution is not None:
+                await self._home.run_here_async(execution)
+            if not task.terminal:
+                await self._attend_async(future, task)
+        finally:
+            self._leave(task)
+        return self.value_of(future, raise_on_failure=True)
+
+    async def _attend_async(self, future: HostFuture, task: TaskRun) -> None:
+        """The same where it is awaited."""
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[Execution] = asyncio.Queue()
+        gone = False
+
+        def take(execution: Execution) -> None:
+            if not gone:
+                arrived.put_nowait(execution)
+            elif execution is not _OVER:
+                self._home.here.refuse(execution)
 
         def put(execution: Execution) -> None:
             try:
-                loop.call_soon_threadsafe(arrived.put_nowait, execution)
+                loop.call_soon_threadsafe(take, execution)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 if execution is not _OVER:
                     self._home.here.refuse(execution)
 
-        future, task = self._add(callee, args, kwargs, CALLER, put, loop)
+        self._expect(task, put)
         try:
-            execution = self._take(task)
-            if execution is not None:
-                await self._home.run_here_async(execution)
-            if not task.terminal:
-                future.on_settled(lambda: put(_OVER))
-                async with self._waiting_async():
-                    while (execution := await arrived.get()) is not _OVER:
-                        await self._home.run_here_async(execution)
+            future.on_settled(lambda: put(_OVER))
+            async with self._waiting_async():
+                while (execution := await arrived.get()) is not _OVER:
+                    await self._home.run_here_async(execution)
         finally:
+            gone = True
             self._leave(task)
             while not arrived.empty():
-                left = arrived.get_nowait()
-                if left is not _OVER:
-                    self._home.here.refuse(left)
-        return self.value_of(future, raise_on_failure=True)
+                take(arrived.get_nowait())
 
     def _submit(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HostFuture:
         loop: asyncio.AbstractEventLoop | None = None
@@ -205,6 +223,40 @@ class FlowHost:
         taker: Callable[[Execution], None] | None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> tuple[HostFuture, TaskRun]:
+        """Add a child. `taker` takes its executions, if no executor does."""
+        call, child = self._prepared(callee, args, kwargs, executor, loop)
+        with self._scheduler.lock:
+            task = self._record(call, child)
+            if not task.terminal:
+                if taker is not None:
+                    self._expect(task, taker)
+                elif child.spec.executor == "processes":
+                    place = (self._run_id, task.no)
+                    self._scheduler.carrier.pickled[place] = partial(self._pickled, call)
+        return call.future, task
+
+    def _begin(
+        self,
+        callee: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> tuple[HostFuture, TaskRun, Execution | None]:
+        """Add a plain call; its execution if it can begin now."""
+        call, child = self._prepared(callee, args, kwargs, CALLER, loop)
+        with self._scheduler.lock:
+            task = self._record(call, child)
+            return call.future, task, self._take(task)
+
+    def _prepared(
+        self,
+        callee: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        executor: str,
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> tuple[Call, ChildSubmitted]:
+        """A call, as this process and as the engine sees it."""
         args, kwargs = unwrapped(args, kwargs)
         kind = ParameterError if isinstance(callee, (Dag, Flow)) else DefinitionError
         bind_call(callee.signature, callee.name, args, kwargs, kind)
@@ -216,18 +268,23 @@ class FlowHost:
             upstream=tuple(future.no for future in futures_in((args, kwargs))),
             transaction=_transaction.get(),
         )
-        future = HostFuture(self, spec.key, child.key, loop)
-        with self._scheduler.lock:
-            self._check_open(callee)
-            task = self._scheduler.add_child(self._run_id, child)
-            future.is_of(task.no)
-            if task.terminal:
-                future.settled()
-                return future, task
-            self._expect(task, Call(callee, args, kwargs, future), taker)
-        self._open[task.no] = future
-        future.on_settled(lambda: self._open.pop(task.no, None) and None)
-        return future, task
+        return Call(callee, args, kwargs, HostFuture(self, spec.key, child.key, loop)), child
+
+    def _record(self, call: Call, child: ChildSubmitted) -> TaskRun:
+        """Add a call to the run. The scheduler's lock is held."""
+        self._check_open(call.callee)
+        task = self._scheduler.add_child(self._run_id, child)
+        call.future.is_of(task.no)
+        if task.terminal:
+            call.future.settled()
+        else:
+            self._open[task.no] = call.future
+            self._home.calls.open(self._run_id, task.no, call)
+        return task
+
+    def is_over(self, future: HostFuture) -> None:
+        """A child is over, and that is committed."""
+        self._open.pop(future.no, None)
 
     def _check_open(self, callee: Any) -> None:
         """Whether the body may call anything now."""
@@ -244,35 +301,30 @@ class FlowHost:
                 right="wait for the threads (or asyncio tasks) that a flow starts before it returns",
             )
 
-    def _expect(self, task: TaskRun, call: Call, taker: Callable[[Execution], None] | None) -> None:
-        """Say who takes the executions of a child, and with what arguments."""
+    def _expect(self, task: TaskRun, taker: Callable[[Execution], None]) -> None:
+        """Say who takes the executions of a child from now on; also the one that came before."""
         place = (self._run_id, task.no)
-        self._home.calls.open(*place, call)
-        if taker is not None:
+        with self._scheduler.lock:
+            if task.terminal:
+                return
             self._scheduler.carrier.inline[place] = taker
             early = self._home.here.claim(*place)
-            if early is not None:
-                taker(early)
-        elif task.node.spec.executor == "processes":
-            self._scheduler.carrier.pickled[place] = partial(self._pickled, call)
+        if early is not None:
+            taker(early)
 
     def _take(self, task: TaskRun) -> Execution | None:
-        """The execution of a plain call that can begin now, none when it has to wait."""
-        with self._scheduler.lock:
-            if task.state is not TaskState.READY:
-                return None
-            self._scheduler.dispatch_inline(self._run_id, CALLER)
-            if task.state is not TaskState.DISPATCHED:
-                return None
-            return self._scheduler.carrier.begin_inline(self._scheduler.hosted(self._run_id), task)
+        """The execution of a plain call that can begin now, none when it has to wait. The scheduler's lock is held."""
+        if task.state is not TaskState.READY:
+            return None
+        self._scheduler.dispatch_inline(self._run_id, CALLER)
+        if task.state is not TaskState.DISPATCHED:
+            return None
+        return self._scheduler.carrier.begin_inline(self._scheduler.hosted(self._run_id), task)
 
     def _leave(self, task: TaskRun) -> None:
         """A plain call returns, or was interrupted: nobody takes its executions any more."""
-        inline = self._scheduler.carrier.inline
-        if task.terminal:
-            inline.pop((self._run_id, task.no), None)
-        else:
-            inline[self._run_id, task.no] = self._home.here.refuse
+        if not task.terminal:
+            self._expect(task, self._home.here.refuse)
 
     def _pickled(self, call: Call) -> bytes:
         """A child's call for a worker process: futures go as references to their stored results."""
@@ -370,14 +422,10 @@ class FlowHost:
     async def until_over(self, future: HostFuture) -> None:
         """Wait for a future without blocking the event loop."""
         loop = asyncio.get_running_loop()
-        over = asyncio.Event()
-
-        def tell() -> None:
-            loop.call_soon_threadsafe(over.set)
-
+        over = loop.create_future()
         async with self._waiting_async():
-            future.on_settled(tell)
-            await over.wait()
+            future.on_settled(partial(bell_of(loop).ring, over))
+            await over
 
     def _block(self) -> None:
         with self._lock:

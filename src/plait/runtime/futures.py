@@ -10,6 +10,10 @@ from plait.authoring.where import here
 from plait.model.errors import UsageError
 from plait.model.ids import TaskNo, Token
 
+_settling = threading.Lock()
+"""Held, by all futures, for as long as it takes to look whether one is over."""
+_PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
+
 
 class Host(Protocol):
     """What a future asks of the host of its body."""
@@ -30,6 +34,10 @@ class Host(Protocol):
         """A child's state now."""
         ...
 
+    def is_over(self, future: "HostFuture") -> None:
+        """A child is over, and that is committed."""
+        ...
+
 
 class HostFuture:
     """The future of one child (see `plait.authoring.futures.Future`).
@@ -39,6 +47,7 @@ class HostFuture:
     """
 
     __plait_future__ = True
+    __slots__ = ("_callbacks", "_came", "_child", "_event", "_host", "_key", "_loop", "_no", "_over")
 
     def __init__(self, host: Host, key: str, child: str, loop: asyncio.AbstractEventLoop | None = None):
         self._host = host
@@ -47,9 +56,10 @@ class HostFuture:
         self._loop = loop
         """The event loop that runs the child, if one does."""
         self._no: TaskNo | None = None
-        self._over = threading.Event()
+        self._over = False
+        self._event: threading.Event | None = None
+        """Made when somebody waits: of 10,000 futures, few are waited for before they are over."""
         self._callbacks: list[Callable[[], None]] = []
-        self._lock = threading.Lock()
         self._came: tuple[Token, Any, BaseException | None] | None = None
 
     @property
@@ -75,11 +85,16 @@ class HostFuture:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is over."""
-        if self._over.is_set():
+        if self._over:
             return True
         self._check_blocking()
+        with _settling:
+            if self._event is None:
+                self._event = threading.Event()
+            if self._over:
+                self._event.set()
         with self._host.waiting():
-            return self._over.wait(timeout)
+            return self._event.wait(timeout)
 
     def _check_blocking(self) -> None:
         """A wait that blocks the event loop which runs the child would never end."""
@@ -94,7 +109,7 @@ class HostFuture:
 
     def done(self) -> bool:
         """Whether it is over."""
-        return self._over.is_set()
+        return self._over
 
     @property
     def state(self) -> str:
@@ -114,23 +129,27 @@ class HostFuture:
 
     def settled(self) -> None:
         """The task run is over, and that is committed."""
-        with self._lock:
-            self._over.set()
+        with _settling:
+            self._over = True
             callbacks, self._callbacks = self._callbacks, []
+        if self._event is not None:
+            self._event.set()
+        if self._no is not None:
+            self._host.is_over(self)
         for callback in callbacks:
             callback()
 
     def on_settled(self, callback: Callable[[], None]) -> None:
         """Call back when it is over, on the thread that finds out; at once if it is."""
-        with self._lock:
-            if not self._over.is_set():
+        with _settling:
+            if not self._over:
                 self._callbacks.append(callback)
                 return
         callback()
 
     def __await__(self) -> Generator[Any, None, Any]:
         """`await future` in an async flow: the value, without blocking the event loop."""
-        if not self._over.is_set():
+        if not self._over:
             yield from self._host.until_over(self).__await__()
         return self._host.value_of(self, raise_on_failure=True)
 
@@ -151,6 +170,8 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 def futures_in(value: Any) -> list[HostFuture]:
     """The futures in a value: itself, or in lists, tuples, sets and dicts, at any depth."""
+    if type(value) in _PLAIN:
+        return []
     if isinstance(value, HostFuture):
         return [value]
     if isinstance(value, (list, tuple, set, frozenset)):

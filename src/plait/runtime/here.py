@@ -105,20 +105,32 @@ class CodeInThread:
 
 
 class CodeOnLoop:
-    """User code in an asyncio task of the running event loop."""
+    """User code in an asyncio task: that of its caller, which goes on when the code has ended."""
 
     def __init__(self, task: "asyncio.Task[Any]"):
         self._task = task
         self._loop = task.get_loop()
+        self._over = False
+        self._cancelled = False
         self.reason: str | None = None
         self.wakers: list[Callable[[], None]] = []
 
     def interrupt(self, reason: str) -> None:
-        """Cancel its asyncio task."""
+        """Let a CancelledError rise where it awaits something, if it has not ended by then."""
         if self.reason is None:
             self.reason = reason
             with contextlib.suppress(RuntimeError):  # the loop is closed: then nothing runs on it
-                self._loop.call_soon_threadsafe(self._task.cancel)
+                self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if not self._over:
+            self._cancelled = self._task.cancel()
+
+    def ended(self) -> None:
+        """It has ended: its caller is not cancelled with it."""
+        self._over = True
+        if self._cancelled:
+            self._task.uncancel()
 
     def away(self) -> contextlib.AbstractContextManager[None]:
         """A cancellation rises at an `await`, never in plait's code."""

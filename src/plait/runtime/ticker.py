@@ -32,9 +32,14 @@ class Ticker:
         self._clock = clock
         self._woken = threading.Event()
         self._stopped = False
-        scheduler.nudge = self._woken.set
+        scheduler.nudge = self._nudge
         self._thread = threading.Thread(target=self._run, name="plait-ticker", daemon=True)
         self._thread.start()
+
+    def _nudge(self) -> None:
+        """Look again. What is to be seen was there before this call, so one that is woken already sees it."""
+        if not self._woken.is_set():
+            self._woken.set()
 
     def _run(self) -> None:
         while not self._stopped:

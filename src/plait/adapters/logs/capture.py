@@ -1,6 +1,5 @@
 """Keeping what executions print in this process, where file descriptors belong to everybody: Python streams only."""
 
-import contextlib
 import contextvars
 import io
 import logging
@@ -9,7 +8,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ MOST_OPEN = 128
 """Segments of one process that are open at the same time; each takes two file descriptors."""
 
 
-class _Segments:
-    """The segments of this process: one for each execution that prints at the same time, used again and again.
+class Segments:
+    """The segments of this process: one for each execution that prints at the same time, used again and again. Not
+    thread-safe: the lock of the capture is held around every call.
 
     At most `MOST_OPEN` are open. Of more, the one that was not written for longest is closed, and opened again with its
     next line; meanwhile no lock keeps retention away from it, but nothing that was written lately is retention's.
@@ -30,7 +30,6 @@ class _Segments:
     def __init__(self, folder: Path):
         self._folder = folder
         self._base = f"{time.time_ns() // 1_000_000:x}-{os.getpid()}-host"
-        self._lock = threading.Lock()
         self._free: list[SegmentWriter] = []
         self._open: OrderedDict[SegmentWriter, None] = OrderedDict()
         self._made = 0
@@ -38,30 +37,26 @@ class _Segments:
 
     def begin(self, run_id: str, no: int, token: int) -> tuple[SegmentWriter, int]:
         """A segment for an execution, and where its output begins there."""
-        with self._lock:
-            writer = self._free.pop() if self._free else self._new()
-            self._opened(writer)
-            return writer, writer.begin(run_id, no, token)
+        writer = self._free.pop() if self._free else self._new()
+        self._opened(writer)
+        return writer, writer.begin(run_id, no, token)
 
     def write(self, writer: SegmentWriter, data: bytes) -> None:
         """Append to a segment."""
-        with self._lock:
-            self._opened(writer)
-            writer.write(data)
+        self._opened(writer)
+        writer.write(data)
 
     def give_back(self, writer: SegmentWriter) -> None:
         """The execution is over: its segment is free for the next one."""
-        with self._lock:
-            self._free.append(writer)
-            if self._closed:
-                self._close(writer)
+        self._free.append(writer)
+        if self._closed:
+            self._close(writer)
 
     def close(self) -> None:
         """Close them; one that is in use follows when its execution ends."""
-        with self._lock:
-            self._closed = True
-            for writer in self._free:
-                self._close(writer)
+        self._closed = True
+        for writer in self._free:
+            self._close(writer)
 
     def _new(self) -> SegmentWriter:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -85,42 +80,54 @@ class _Segments:
 
 
 class Captured:
-    """The output of one execution, while it runs and after. Its segment is taken when it prints first."""
+    """The output of one execution: what is printed inside of its block, and in contexts below. A segment is taken with
+    the first thing that it prints."""
 
-    def __init__(self, segments: _Segments, execution: tuple[str, int, int], tee: bool):
-        self._segments, self._execution, self.tee = segments, execution, tee
+    __slots__ = ("_before", "_capture", "_execution", "_length", "_over", "_span", "_writer")
+
+    def __init__(self, capture: "StreamCapture", execution: tuple[str, int, int]):
+        self._capture, self._execution = capture, execution
         self._writer: SegmentWriter | None = None
         self._span: LogSpan | None = None
         self._length = 0
         self._over = False
-        self._lock = threading.Lock()
+
+    def __enter__(self) -> "Captured":
+        self._before = self._capture.begin(self)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """The execution is over: a thread that it left behind prints to the real streams."""
+        with self._capture.lock:
+            self._over = True
+            if self._writer is not None:
+                self._capture.segments.give_back(self._writer)
+                self._writer = None
+        self._capture.end(self._before)
 
     def write(self, text: str) -> bool:
-        """Keep this; False when the execution is over (a thread that it left behind still prints)."""
-        with self._lock:
+        """Keep this; False when the execution is over."""
+        data = text.encode("utf-8", "backslashreplace")
+        with self._capture.lock:
             if self._over:
                 return False
-            data = text.encode("utf-8", "backslashreplace")
             if self._writer is None:
-                self._writer, offset = self._segments.begin(*self._execution)
+                self._writer, offset = self._capture.segments.begin(*self._execution)
                 self._span = LogSpan(segment=self._writer.name, offset=offset)
-            self._segments.write(self._writer, data)
+            self._capture.segments.write(self._writer, data)
             self._length += len(data)
             return True
+
+    @property
+    def tee(self) -> bool:
+        """Whether the real stream gets it as well."""
+        return self._capture.tee
 
     @property
     def span(self) -> LogSpan | None:
         """Where it lies, as long as it is now; none while nothing was printed."""
         span = self._span
         return LogSpan(segment=span.segment, offset=span.offset, length=self._length) if span is not None else None
-
-    def close(self) -> None:
-        """The execution is over."""
-        with self._lock:
-            self._over = True
-            if self._writer is not None:
-                self._segments.give_back(self._writer)
-                self._writer = None
 
 
 class StreamCapture:
@@ -131,34 +138,38 @@ class StreamCapture:
     """
 
     def __init__(self, folder: str | Path, *, tee: bool = True):
-        self._segments, self._tee = _Segments(Path(folder).absolute()), tee
-        self._lock = threading.Lock()
+        self.tee = tee
+        self.lock = threading.RLock()
+        """Held while anything is written: the order of what one execution prints is that of its calls."""
+        self.segments = Segments(Path(folder).absolute())
         self._active = 0
         self._current: contextvars.ContextVar[Captured | None] = contextvars.ContextVar("plait_output", default=None)
         self._handler = _LogHandler(self._current)
         self._root_level: int | None = None
 
-    @contextlib.contextmanager
-    def capture(self, run_id: str, no: int, token: int) -> Iterator[Captured]:
-        """What is printed inside belongs to this execution."""
-        captured = Captured(self._segments, (run_id, no, token), self._tee)
-        with self._lock:
+    def capture(self, run_id: str, no: int, token: int) -> Captured:
+        """What is printed inside of its block belongs to this execution."""
+        return Captured(self, (run_id, no, token))
+
+    def begin(self, captured: Captured) -> "contextvars.Token[Captured | None]":
+        """An execution begins in this context."""
+        with self.lock:
             self._active += 1
             self._install()
-        before = self._current.set(captured)
-        try:
-            yield captured
-        finally:
-            self._current.reset(before)
-            captured.close()
-            with self._lock:
-                self._active -= 1
-                if not self._active:
-                    self._uninstall()
+        return self._current.set(captured)
+
+    def end(self, before: "contextvars.Token[Captured | None]") -> None:
+        """It is over."""
+        self._current.reset(before)
+        with self.lock:
+            self._active -= 1
+            if not self._active:
+                self._uninstall()
 
     def close(self) -> None:
         """Close the segments; one that is in use follows when its execution ends."""
-        self._segments.close()
+        with self.lock:
+            self.segments.close()
 
     def _install(self) -> None:
         """Stand before whatever the streams are now: a notebook, pytest, or user code may have replaced them since."""
