@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from plait.runtime.session import Session
 
 EXECUTORS = ("inline", "threads", "processes")
-MOST_THREADS = 4096
+MOST_THREADS = 16_384
+"""Tasks of a session that may wait in threads at the same time; about 20 KB each (C8)."""
 ROOT_MARKS = (".plait", "pyproject.toml", ".git")
 
 

@@ -277,21 +277,27 @@ class Scheduler:
 
     def report(self, reports: Sequence[Report]) -> None:
         """What executors report (the port `ReportSink`); decided on the calling thread. That nothing is reported says
-        that there is room for more."""
+        that there is room for more. A start alone can wait for the next transaction."""
         self._room = True
+        urgent = not reports
         for report in reports:
             run_id, no, token = report.run_id, report.no, report.token
             if isinstance(report, Finished):
                 stimulus: Stimulus = ExecutionFinished(no=no, token=token, outcome=report.outcome)
+                urgent = True
             elif isinstance(report, Started):
                 stimulus = ExecutionStarted(no=no, token=token)
             else:
+                urgent = True
                 stimulus = ExecutionReturned(no=no, token=token)
             if run_id in self.runs:
                 self._inbox.append(Said(run_id, stimulus))
             else:
                 self.strays(report)
-        self.pump()
+        if urgent:
+            self.pump()
+        else:
+            self.flush_soon()
 
     def ask(self, run_id: RunId, stimulus: Stimulus) -> None:
         """Decide a stimulus now, on this thread, so that what is wrong with it is raised to who asked."""

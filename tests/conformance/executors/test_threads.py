@@ -60,3 +60,28 @@ def test_an_execution_may_stop_its_own_executor(tmp_path):
         here.sink.then = lambda report: here.executor.stop(0.1)
         here.submit(execution(1))
         here.sink.wait_finished(1)
+
+
+def test_many_tasks_that_wait_run_at_once_and_their_threads_go_with_them(tmp_path):
+    def ours() -> int:
+        return sum(thread.name.startswith("plait-worker") for thread in threading.enumerate())
+
+    before = ours()
+    with world("threads", tmp_path, workers=1000) as here:
+        here.submit(*(execution(no, "nap", resume=30.0) for no in range(200)))
+        here.sink.wait(lambda: len(here.sink.started) == 200, "200 starts")
+        for no in range(200):
+            here.cancel(execution(no))
+        here.sink.wait_finished(*range(200))
+        wait_until(lambda: ours() - before < 50, "few threads")
+        assert here.executor.capacity() == 1000
+
+
+def test_short_tasks_have_few_threads_and_tell_few_starts(tmp_path):
+    with world("threads", tmp_path, workers=1000) as here:
+        here.run(execution(0))
+        names: set[str] = set()
+        here.sink.then = lambda report: names.add(threading.current_thread().name)
+        here.run(*(execution(no) for no in range(1, 3000)))
+        assert len(here.sink.started) < 300  # of those that came before it was known how short they are
+        assert len(names) < 100

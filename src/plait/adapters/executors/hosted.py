@@ -29,8 +29,10 @@ class _State(Enum):
 class Hosted:
     """An execution on its way through a thread."""
 
-    def __init__(self, execution: Execution, on_finish: "Callable[[Hosted], None] | None" = None):
+    def __init__(self, execution: Execution, on_finish: "Callable[[Hosted], None] | None" = None, *, tell: bool = True):
         self.execution = execution
+        self._tell = tell
+        """Whether its start is worth a report."""
         self._on_finish = on_finish
         self.key = (execution.run.run_id, execution.token)
         self.abandoned = False
@@ -47,7 +49,8 @@ class Hosted:
         """Run it in this thread and report it, unless somebody has reported it before."""
         self._thread, self.began = threading.get_ident(), time.time()
         with self._capturing(capture) as self._captured:
-            sink.report([self._started()])
+            if self._tell:
+                sink.report([self._started()])
             outcome, interrupt = self._call(runner)
         self.finish(self._final(outcome), sink)
         if interrupt is not None:
@@ -100,14 +103,11 @@ class Hosted:
         """Where its output lies, as long as it is now."""
         return self._captured.span if self._captured is not None else None
 
-    @contextlib.contextmanager
-    def _capturing(self, capture: StreamCapture | None):
-        if capture is None:
-            yield None
-            return
+    def _capturing(self, capture: StreamCapture | None) -> contextlib.AbstractContextManager[Captured | None]:
         execution = self.execution
-        with capture.capture(execution.run.run_id, execution.no, execution.token) as captured:
-            yield captured
+        if capture is None:
+            return contextlib.nullcontext()
+        return capture.capture(execution.run.run_id, execution.no, execution.token)
 
     def _started(self) -> Started:
         execution, span = self.execution, self.span

@@ -1,11 +1,20 @@
-"""Executions in threads of this process: for flows' tasks in a session, and for work that mostly waits."""
+"""Executions in threads of this process: for flows' tasks in a session, and for work that mostly waits.
 
+Theory of operation. A thread pays where tasks wait; where they compute, the interpreter runs one at a time, and each
+further thread only adds hand-overs. Which it is shows in the CPU time of this process. So a few threads are made at
+once; after that, a thread that watches the queue adds as many again every few milliseconds, while something is queued
+and the CPU is idle: 10,000 tasks that wait soon have one each. While the CPU is busy it adds one at a time, so that
+nothing starves behind tasks that never end.
+"""
+
+import logging
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 
+from plait.adapters.executors.estimates import Estimates
 from plait.adapters.executors.hosted import Hosted, Watch, out_of_time
 from plait.adapters.executors.sinks import LoggedSink
 from plait.adapters.logs.capture import StreamCapture
@@ -13,6 +22,14 @@ from plait.model.ids import RunId, Token
 from plait.model.wire import Execution, Returned
 from plait.ports import Capabilities, Capture, Kill, ReportSink, Runner
 from plait.worker import endings
+
+LOOK_EVERY = 0.005
+"""Seconds between two looks at a queue that is not empty."""
+IDLE = 0.7
+"""The CPU is idle when this process uses less than this part of one core."""
+TELL_ABOVE = 0.005
+"""An execution that is expected to be shorter is not worth a report when it starts."""
+_log = logging.getLogger(__name__)
 
 
 class ThreadExecutor:
@@ -35,9 +52,11 @@ class ThreadExecutor:
             kill=Kill.COOPERATIVE, capture=Capture.STREAMS if capture else Capture.NONE, placement="thread"
         )
         self._runner, self._capture, self._cancel_grace = runner, capture, cancel_grace
-        self._max_workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
+        self._at_once = (os.cpu_count() or 1) + 4
+        self._max_workers = max_workers or min(32, self._at_once)
         self._sink: ReportSink | None = None
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
         self._queue: deque[Hosted] = deque()
         self._running: dict[tuple[str, int], Hosted] = {}
         self._busy: set[Hosted] = set()
@@ -46,6 +65,10 @@ class ThreadExecutor:
         self._idle = 0
         self._made = 0
         self._stopped = False
+        self._growing: threading.Thread | None = None
+        self._queued = threading.Condition(lock)
+        """Told when something is queued that no thread is there for."""
+        self._estimates = Estimates()
         self._watch = Watch("plait-thread-timeouts")
 
     def start(self, sink: ReportSink) -> None:
@@ -60,12 +83,19 @@ class ThreadExecutor:
         """Queue these for the threads."""
         with self._changed:
             if not self._stopped:
-                self._queue.extend(Hosted(execution, self._free) for execution in executions)
+                self._queue.extend(self._hosted(execution) for execution in executions)
                 self._changed.notify(len(executions))
-                for _ in range(min(len(self._queue) - self._idle, self._max_workers - self._threads)):
-                    self._make_thread()
-                return
+                executions = ()
+            lacking = len(self._queue) - self._idle
         self._give_back(executions)
+        if lacking > 0:
+            self._make_threads(min(lacking, self._at_once - self._threads))
+            self._watch_the_queue()
+
+    def _hosted(self, execution: Execution) -> Hosted:
+        estimate = self._estimates.get((execution.run.workflow, execution.key))
+        tell = estimate is None or estimate > TELL_ABOVE or execution.timeout is not None
+        return Hosted(execution, self._free, tell=tell)
 
     def cancel(self, run_id: RunId, token: Token, reason: str) -> None:
         """Take it out of the queue, or ask its thread to stop."""
@@ -95,6 +125,7 @@ class ThreadExecutor:
             left = [hosted.execution for hosted in self._queue]
             self._queue.clear()
             self._changed.notify_all()
+            self._queued.notify_all()
         self._give_back(left)
         with self._changed:
             self._changed.wait_for(lambda: not self._others(), max(0.0, until - time.monotonic()))
@@ -110,23 +141,70 @@ class ThreadExecutor:
 
     # threads
 
-    def _make_thread(self) -> None:
-        self._threads += 1
-        self._made += 1
-        threading.Thread(target=self._serve, name=f"plait-worker-{self._made}", daemon=True).start()
+    def _make_threads(self, count: int) -> None:
+        """Make so many more, as far as the system allows; the rest waits for those that are there.
+
+        The lock is not held while one starts: that may take a while.
+        """
+        for _ in range(count):
+            with self._changed:
+                if self._threads >= self._max_workers or self._stopped:
+                    return
+                self._threads += 1
+                self._made += 1
+                name = f"plait-worker-{self._made}"
+            try:
+                threading.Thread(target=self._serve, name=name, daemon=True).start()
+            except RuntimeError as error:
+                with self._changed:
+                    self._threads -= 1
+                    if not self._threads:
+                        raise
+                    self._max_workers = self._threads
+                _log.warning("%s: no more than %d tasks run in threads at a time", error, self._max_workers)
+                return
+
+    def _watch_the_queue(self) -> None:
+        """Have more threads made while some are lacking."""
+        with self._changed:
+            if not self._lacks_threads():
+                return
+            if self._growing is None:
+                self._growing = threading.Thread(target=self._grow, name="plait-worker-growth", daemon=True)
+                self._growing.start()
+            self._queued.notify()
+
+    def _grow(self) -> None:
+        while True:
+            with self._changed:
+                self._queued.wait_for(lambda: self._lacks_threads() or self._stopped)
+                if self._stopped:
+                    return
+            used = _cpu_used(LOOK_EVERY)
+            with self._changed:
+                lacking = len(self._queue) - self._idle
+                count = min(lacking, self._threads if used < IDLE else 1)
+            self._make_threads(count)
+
+    def _lacks_threads(self) -> bool:
+        return len(self._queue) > self._idle and self._threads < self._max_workers
 
     def _serve(self) -> None:
         while (hosted := self._next()) is not None:
-            timeout = hosted.execution.timeout
-            if timeout is not None:
-                self._watch.add(hosted, timeout, self._leave_late)
+            execution = hosted.execution
+            if execution.timeout is not None:
+                self._watch.add(hosted, execution.timeout, self._leave_late)
             hosted.run(self._runner, self._capture, self._reports)
             self._watch.remove(hosted)
             if not self._goes_on(hosted):
                 return
 
     def _next(self) -> Hosted | None:
+        """What this thread runs next; none when it is not needed any more."""
         with self._changed:
+            if not self._queue and self._idle >= self._at_once:  # after a burst
+                self._threads -= 1
+                return None
             self._idle += 1
             self._changed.wait_for(lambda: self._queue or self._stopped)
             self._idle -= 1
@@ -145,7 +223,9 @@ class ThreadExecutor:
 
     def _goes_on(self, hosted: Hosted) -> bool:
         """Whether the thread that ran it is still wanted: its slot may have been given away."""
+        execution = hosted.execution
         with self._changed:
+            self._estimates.learn((execution.run.workflow, execution.key), time.time() - hosted.began)
             self._busy.discard(hosted)
             if self._stopped:  # `stop` waits for it; to wake every idle thread each time would be a stampede
                 self._changed.notify_all()
@@ -167,9 +247,10 @@ class ThreadExecutor:
             self._busy.discard(hosted)
             hosted.abandoned = True
             self._threads -= 1
-            if self._queue and not self._stopped:
-                self._make_thread()
+            waiting = bool(self._queue)
             self._changed.notify_all()
+        if waiting:
+            self._make_threads(1)
 
     def _give_back(self, executions: Sequence[Execution]) -> None:
         if executions:
@@ -180,3 +261,10 @@ class ThreadExecutor:
         if self._sink is None:
             raise RuntimeError("the executor was not started")
         return self._sink
+
+
+def _cpu_used(seconds: float) -> float:
+    """Which part of one core this process uses within so many seconds."""
+    cpu, wall = time.process_time(), time.monotonic()
+    time.sleep(seconds)
+    return (time.process_time() - cpu) / (time.monotonic() - wall)
