@@ -4,12 +4,21 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import pg
 from tests.service.house import House
 
 
-@pytest.fixture
-def house(tmp_path) -> Iterator[House]:
-    """A project on SQLite."""
-    made = House(tmp_path)
-    yield made
-    made.close()
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def house(request, tmp_path) -> Iterator[House]:
+    """A project on each kind of database."""
+    if request.param == "sqlite":
+        made = House(tmp_path)
+        yield made
+        made.close()
+        return
+    with pg.emptied() as url:
+        made = House(tmp_path, url)
+        try:
+            yield made
+        finally:
+            made.close()
