@@ -12,6 +12,7 @@ import plait
 from plait.authoring import scope
 from plait.bootstrap import Settings, load_settings, open_session
 from plait.runtime.session import Session
+from tests import pg
 from tests.api.helpers import Script
 
 SRC = Path(plait.__file__).parents[1]
@@ -19,12 +20,22 @@ Opener = Callable[..., Session]
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def database(tmp_path: Path) -> Iterator[str]:
+    """The database of this test alone: SQLite's or, with PLAIT_TEST_DB=postgres, PostgreSQL's."""
+    if os.environ.get("PLAIT_TEST_DB") == "postgres":
+        with pg.emptied() as url:
+            yield url
+    else:
+        # What is committed survives the death of its process so, too; only not that of the machine.
+        yield f"sqlite:///{tmp_path}/home/plait.db?synchronous=NORMAL"
+
+
+@pytest.fixture
+def home(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for plait of this test alone."""
     folder = tmp_path / "home"
     monkeypatch.setenv("PLAIT_HOME", str(folder))
-    # What is committed survives the death of its process so, too; only not that of the machine.
-    monkeypatch.setenv("PLAIT_DB", f"sqlite:///{folder}/plait.db?synchronous=NORMAL")
+    monkeypatch.setenv("PLAIT_DB", database)
     monkeypatch.delenv("PLAIT_RESULTS", raising=False)
     return folder
 
