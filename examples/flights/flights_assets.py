@@ -4,7 +4,7 @@ from datetime import date
 
 from flights_tasks import WAREHOUSE
 from nyc import steps
-from plait import asset, daily
+from plait import Cache, asset, daily
 
 days = daily("2013-01-01", end="2014-01-01")
 
@@ -40,10 +40,16 @@ def warehouse_day(context, checked_flights, enriched_flights, delays):
     return steps.check(steps.load(day, checked_flights, enriched_flights, delays))
 
 
+@asset(partitions=days, cache=Cache())
+def plot(context, warehouse_day, delays):
+    """The plot of the delays; equal numbers give an equal plot, in whatever run."""
+    return steps.draw(warehouse_day, delays)
+
+
 @asset(partitions=days)
-def report(context, warehouse_day, delays):
+def report(context, warehouse_day, delays, plot):
     """The folder with the day's plot and text."""
-    return steps.publish(date.fromisoformat(context.partition_key), warehouse_day, delays)
+    return steps.publish(date.fromisoformat(context.partition_key), warehouse_day, delays, plot)
 
 
 @asset(partitions=days)

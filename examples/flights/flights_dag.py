@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from flights_tasks import check, enrich, extract, load, measure_delays, publish, summarize, validate
+from flights_tasks import check, draw, enrich, extract, load, measure_delays, publish, summarize, validate
 from plait import cron, dag, logical_date
 
 
@@ -13,5 +13,5 @@ def daily_flights(day: date = logical_date()):
     enriched = enrich(checked)
     delays = measure_delays(enriched)
     counts = check(load(day, checked, enriched, delays))
-    publish(day, counts, delays)
+    publish(day, counts, delays, draw(counts, delays))
     return summarize(counts)

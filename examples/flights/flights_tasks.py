@@ -1,7 +1,7 @@
 """The steps as tasks: what plait adds to the plain functions of `nyc`. The DAG and the flow use the same ones."""
 
 from nyc import errors, steps
-from plait import Retry, pool, task
+from plait import Cache, Retry, pool, task
 
 WAREHOUSE = "warehouse"
 pool(WAREHOUSE, slots=1)  # DuckDB lets one process at a time write
@@ -18,5 +18,6 @@ enrich = task(steps.enrich)
 measure_delays = task(steps.measure_delays)
 load = task(steps.load, pool=WAREHOUSE)
 check = task(steps.check, pool=WAREHOUSE)
+draw = task(steps.draw, cache=Cache())  # equal numbers give an equal plot, in whatever run
 publish = task(steps.publish)
 summarize = task(steps.summarize)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from plait import UsageError, dag, flow, task
@@ -98,6 +99,41 @@ def test_a_failed_flow_gets_its_successes_back(session: Session):
         pipeline()
     assert resumed(session, pipeline) == [1, 2, 3, 21, 20]
     assert tally.counts == {"body": 2, **dict.fromkeys((1, 2, 3, 10, 11, 20), 1)}
+
+
+def test_tables_that_a_body_hands_on_are_known_again(session: Session):
+    """Read from the store they are other objects, with other insides, than those that were computed."""
+    tally = Tally()
+
+    @task
+    def extract() -> pd.DataFrame:
+        tally.add("extract")
+        texts = pd.Series(["UA", "DL", "UA"], dtype=object)
+        return pd.DataFrame({"carrier": texts, "delay": pd.array([5, None, 7], dtype="Int64")})
+
+    @task
+    def by_carrier(flights: pd.DataFrame) -> pd.DataFrame:
+        tally.add("by_carrier")
+        return flights.groupby("carrier", as_index=False).agg(worst=("delay", "max"))
+
+    @task
+    def describe(tables: dict[str, pd.DataFrame], best: pd.Series) -> int:
+        tally.add("describe")
+        return len(tables["flights"]) + len(best)
+
+    @flow
+    def pipeline() -> int:
+        flights = extract()
+        delays = by_carrier(flights)
+        number = describe({"flights": flights, "delays": delays.rename(columns={"worst": "carrier"})}, delays["worst"])
+        if tally.add("body") == 1:
+            raise OSError("first time")
+        return number
+
+    with pytest.raises(OSError, match="first time"):
+        pipeline()
+    assert resumed(session, pipeline) == 5
+    assert tally.counts == {"body": 2, "extract": 1, "by_carrier": 1, "describe": 1}
 
 
 def test_what_has_succeeded_is_not_resumed(session: Session):

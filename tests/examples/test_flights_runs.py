@@ -40,6 +40,9 @@ def test_a_day_gives_the_same_result_twice(face, surroundings):
         assert run["state"] == "success"
         assert run["result"] == STORM
         assert {task["state"] for task in run["tasks"]} == {"success"}
+    assert [task["key"] for task in run["tasks"] if task["cached"]] == ["plot" if "assets" in face else "draw"]
+    report = Path(surroundings["FLIGHTS_DATA"]) / "reports" / "2013-02-09"
+    assert sorted(file.name for file in report.iterdir()) == ["delays.png", "report.md"]
 
 
 def test_a_row_that_is_bad_is_quarantined_with_its_reason(surroundings, tmp_path):

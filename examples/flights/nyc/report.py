@@ -31,16 +31,17 @@ _REPORT = """# Flights from New York on {day:%A, %-d %B %Y}
 """
 
 
-def publish(day: date, counts: DayCounts, delays: Delays) -> Path:
+def publish(day: date, counts: DayCounts, delays: Delays, plot: bytes) -> Path:
     """Writes report.md and delays.png of the day; gives their folder. A reader never sees half a file."""
     folder = places.report_folder(day)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "delays.png", _plot(counts, delays))
+    _write(folder / "delays.png", plot)
     _write(folder / "report.md", _text(counts, delays).encode())
     return folder
 
 
-def _plot(counts: DayCounts, delays: Delays) -> bytes:
+def draw(counts: DayCounts, delays: Delays) -> bytes:
+    """The plot of the day, as PNG: equal numbers give equal bytes."""
     # The object API alone: pyplot keeps global state, which threads and forked workers would share.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

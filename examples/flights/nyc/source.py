@@ -7,6 +7,7 @@ text, made once, line by line as the source has it; whatever is wrong in a row i
 
 from __future__ import annotations
 
+import functools
 import io
 import shutil
 import tempfile
@@ -46,8 +47,9 @@ def extract(day: date) -> pd.DataFrame:
     return flights
 
 
+@functools.cache
 def weather() -> pd.DataFrame:
-    """The weather of 2013 at the three airports: one row per (origin, time_hour), 26,115 rows.
+    """The weather of 2013 at the three airports: one row per (origin, time_hour), 26,115 rows. Read once a process.
 
     temp in degrees Fahrenheit, wind_speed in miles per hour, precip in inches, visib in miles; time_hour in UTC.
     Some hours are not known, and none of 31 December.

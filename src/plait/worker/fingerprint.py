@@ -2,28 +2,73 @@
 
 import hashlib
 import inspect
+import io
 import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
+from plait.worker.tables import NoTable, parts_of
+
+SMALL = 16 << 10
+"""Bytes of a pickle that is made a second time, more slowly."""
+
 
 class Unhashable(Exception):
     """A value has no fingerprint: it can neither be encoded nor pickled."""
 
 
-def _pickled(value: Any) -> Any:
+def _known(value: Any) -> Any:
+    """What stands for a value that MessagePack does not know."""
     by_name = getattr(value, "__plait_fingerprint__", None)
     if by_name is not None:
         return by_name()
     try:
-        return pickle.dumps(value, protocol=5)
+        return parts_of(value)
+    except NoTable:
+        return _pickled(value)
+
+
+def _pickled(value: Any) -> bytes:
+    """The value's pickle, with tables in it by their values. In a small one equal texts count as equal, be they one
+    object or two: that changes on the way through a store."""
+    try:
+        data = _dumps(_Pickler, value)
+        return _dumps(_ByValue, value) if len(data) <= SMALL else data
     except Exception as error:  # whatever a user's __reduce__ raises: there is no fingerprint
         raise Unhashable(f"a {type(value).__name__} has no fingerprint: {error}") from error
 
 
-_encoder = msgspec.msgpack.Encoder(enc_hook=_pickled, order="deterministic")
+def _dumps(pickler: Callable[..., Any], value: Any) -> bytes:
+    file = io.BytesIO()
+    pickler(file, protocol=5).dump(value)
+    return file.getvalue()
+
+
+def _table(obj: Any) -> Any:
+    """How a pickler writes an object: a table by its parts, others in their own way."""
+    try:
+        return fingerprint, (fingerprint(parts_of(obj)),)
+    except NoTable:
+        return NotImplemented
+
+
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        return _table(obj)
+
+
+class _ByValue(pickle._Pickler):  # in Python: that of C cannot be told what to remember
+    def memoize(self, obj: Any) -> None:
+        if type(obj) not in (str, bytes):
+            super().memoize(obj)  # pyright: ignore[reportAttributeAccessIssue]  its stubs are those of the one in C
+
+    def reducer_override(self, obj: Any) -> Any:
+        return _table(obj)
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_known, order="deterministic")
 
 
 def fingerprint(value: Any) -> str:
