@@ -11,10 +11,10 @@ ARGS ?=
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test check format bench bench-peers clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## make .venv with everything that development needs
 	@scripts/install.sh dev
@@ -40,6 +40,9 @@ format: setup ## sort imports, mend what can be mended, format
 
 bench: setup ## measure the floor and every case
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-peers: setup ## install other engines (in bench/.peers) and run the same work on them
+	@$(BIN)/python -m bench peers $(ARGS)
 
 clean: ## remove builds, caches and the example's data; keeps .venv and .plait
 	@rm -rf dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache examples/flights/.data

@@ -17,7 +17,9 @@ from bench.cases.scene import Scene
 from bench.measure import Figure, Row, take
 from bench.report import plain, save, surroundings, table_of
 
-GROUPS = ("chain", "fan", "shapes", "runs", "flow", "start", "memory", "sleep", "definitions", "load")
+GROUPS = (
+    "chain", "fan", "shapes", "runs", "flow", "start", "memory", "sleep", "definitions", "load", "service", "postgres",
+)  # fmt: skip
 MOST_SECONDS = 1800
 
 

@@ -4,9 +4,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.cases.scene import Scene
-from bench.measure import Measure
-from plait.worker.isolated import Request, load_isolated
+from bench.cases.scene import Scene, settings_in
+from bench.measure import Measure, seconds
+from plait.adapters.clock import SystemClock
+from plait.bootstrap import open_store
+from plait.services.deployments import Deployments
 
 FILE = """
 from plait import cron, dag, task
@@ -27,15 +29,18 @@ def daily_{n}(day: str = "2013-01-01"):
 
 
 def measures(scene: Scene) -> Iterator[Measure]:
-    """The first look, beside running the same files in one process."""
+    """The first look of a scheduler, beside running the same files in one process; the second one, beside asking the
+    system for the state of each file."""
     count = scene.size(1_000, 50)
     folder = scene.folder / "definitions"
     folder.mkdir()
     for n in range(count):
         (folder / f"dag_{n}.py").write_text(FILE.format(n=n))
+    store = open_store(settings_in(scene.folder / "home"))
+    deployments = Deployments(store, SystemClock())
     yield Measure(
         name=f"{count:,} definition files: first load",
-        case=lambda: look(folder, count),
+        case=lambda: look(deployments, folder, count),
         floor=lambda: execute(folder),
         floor_name="exec in one process",
         aim=count / 100,
@@ -43,15 +48,24 @@ def measures(scene: Scene) -> Iterator[Measure]:
         warm=False,
         note="each file in a process of its own",
     )
+    yield Measure(
+        name=f"{count:,} definition files: second look, nothing changed",
+        case=lambda: look(deployments, folder, 0),
+        floor=lambda: seconds(lambda: [file.stat() for file in folder.glob("*.py")]),
+        floor_name="stat of each",
+        aim=count / 10_000,
+        repeats=9,
+    )
+    store.close()
 
 
-def look(folder: Path, count: int) -> float:
-    """Seconds to load all of them in isolation."""
+def look(deployments: Deployments, folder: Path, expected: int) -> float:
+    """Seconds of a look that finds so many files to load."""
     begin = time.perf_counter()
-    found = load_isolated(Request(target=str(folder), graphs=True))
+    synced = deployments.sync(str(folder))
     took = time.perf_counter() - begin
-    if len(found.workflows) != count or found.errors:
-        raise RuntimeError(f"{len(found.workflows)} of {count} workflows; {found.errors[:1]}")
+    if len(synced.loaded) != expected or synced.errors:
+        raise RuntimeError(f"{len(synced.loaded)} files loaded, not {expected}; {synced.errors[:1]}")
     return took
 
 

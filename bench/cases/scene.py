@@ -9,7 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from bench import postgres
 from bench.floor import scheduler
+from bench.floor.postgres import PostgresDisk
+from bench.floor.scheduler import Disk
 from bench.floor.sqlite import SqliteDisk
 from bench.floor.workers import Workers
 from plait.authoring.definitions import Workflow
@@ -34,7 +37,8 @@ class Scene:
         self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self._workers = Workers(WORKERS)
         self._stack.callback(self._workers.close)
-        self._disk: SqliteDisk | None = None
+        self._disks: dict[str, Disk] = {}
+        self._postgres: str | None = None
 
     def __enter__(self) -> "Scene":
         return self
@@ -48,21 +52,31 @@ class Scene:
 
     # --- the floor ----------------------------------------------------------------------------------------------------
 
-    def floor(self, count: int, batch: int = BATCH) -> float:
+    def floor(self, count: int, batch: int = BATCH, *, disk: str = "sqlite") -> float:
         """Seconds of the bare scheduler for so many tasks."""
-        if self._disk is None:
-            self._disk = SqliteDisk(self.folder / "floor.db")
-            self._stack.callback(self._disk.close)
-        return scheduler.run(self._workers, self._disk, count, batch)
+        if disk not in self._disks:
+            self._disks[disk] = self._disk(disk)
+            self._stack.callback(self._disks[disk].close)
+        return scheduler.run(self._workers, self._disks[disk], count, batch)
+
+    def _disk(self, disk: str) -> Disk:
+        if disk == "sqlite":
+            return SqliteDisk(self.folder / "floor.db")
+        return PostgresDisk(self.postgres())
+
+    def postgres(self) -> str:
+        """The URL of a PostgreSQL that writes durably: that of $PLAIT_TEST_PG, or one that is started."""
+        if self._postgres is None:
+            self._postgres = self._stack.enter_context(postgres.start())
+        return self._postgres
 
     # --- plait --------------------------------------------------------------------------------------------------------
 
-    def session(self, *, target: Path | None = None, workers: int = WORKERS) -> Session:
+    def session(self, *, target: Path | None = None, workers: int = WORKERS, db: str | None = None) -> Session:
         """A session with tasks in worker processes, or in threads where there is no target."""
-        session = open_session(
-            settings_in(self.folder / "home"), target=str(target) if target else None, workers=workers, echo=False
-        )
-        return self._stack.enter_context(session)
+        settings = settings_in(self.folder / "home", db)
+        name = str(target) if target is not None else None
+        return self._stack.enter_context(open_session(settings, target=name, workers=workers, echo=False))
 
     def file(self, name: str, text: str) -> Path:
         """A file of definitions."""
@@ -75,9 +89,9 @@ class Scene:
         return load_target(str(file), validate=False).workflow(name)
 
 
-def settings_in(home: Path) -> Settings:
-    """Everything in this folder: SQLite, WAL, synchronous=FULL."""
-    url = f"sqlite:///{home / 'plait.db'}"
+def settings_in(home: Path, db: str | None = None) -> Settings:
+    """Everything in this folder: SQLite, WAL, synchronous=FULL, if no other database is named."""
+    url = db or f"sqlite:///{home / 'plait.db'}"
     return Settings(home=home, db=url, results=str(home / "results"), logs=home / "logs")
 
 

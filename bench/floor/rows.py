@@ -3,12 +3,11 @@
 import msgspec
 
 from plait.model.events import TaskDispatched, TaskFinished
-from plait.model.ids import RunId, TaskKey, TaskNo, token
+from plait.model.ids import RunId, TaskNo, token
 from plait.model.outcome import Stored
-from plait.model.rows import EventRow, RunRow, TaskRow
+from plait.model.rows import RunRow, TaskRow
 
 NOW = 1_764_000_000.25
-LOG = b'{"segment":"1a207813f2d-5037-host-1","offset":123456,"length":0}'
 
 
 def run_row(run_id: RunId) -> RunRow:
@@ -34,11 +33,13 @@ def task_row(no: int, *, ended: bool) -> TaskRow:
     )
 
 
-def event_row(no: int, seq: int, *, ended: bool) -> EventRow:
-    """The event beside it."""
-    event = (
-        TaskFinished(no=TaskNo(no), state="success", attempt=1)
-        if ended
-        else TaskDispatched(no=TaskNo(no), key=TaskKey("work"), path=(no,), generation=0, attempt=1, token=token(1, no))
-    )
-    return EventRow(seq=seq, at=NOW, data=msgspec.msgpack.encode(event))
+def events(count: int) -> list[tuple[bytes, bytes]]:
+    """The events beside them, encoded: of each task its dispatch and its end."""
+    encode = msgspec.msgpack.Encoder().encode
+    return [
+        (
+            encode(TaskDispatched(no=no, key="work", path=(no,), generation=0, attempt=1, token=token(1, no + 1))),
+            encode(TaskFinished(no=no, state="success", attempt=1)),
+        )
+        for no in map(TaskNo, range(count))
+    ]

@@ -40,9 +40,7 @@ class SqliteDisk:
         dispatched = encoding.task_values(self._run, [rows.task_row(no, ended=False) for no in range(count)])
         ended = encoding.task_values(self._run, [rows.task_row(no, ended=True) for no in range(count)])
         self._tasks = ([columns[:_bare] for columns in dispatched], ended)
-        self._events = [
-            (rows.event_row(no, 0, ended=False).data, rows.event_row(no, 0, ended=True).data) for no in range(count)
-        ]
+        self._events = rows.events(count)
 
     def write(self, dispatched: Sequence[int], ended: Sequence[int]) -> None:
         """One transaction."""
