@@ -1,13 +1,17 @@
 """`plait check`: whatever a file does while it is loaded is told, and the others are found."""
 
+import os
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from plait.model.errors import UsageError
+from plait.worker.found import Found
 from plait.worker.isolated import Request, load_isolated
 from tests.cli.conftest import Command
 
@@ -129,6 +133,23 @@ def test_a_caller_with_threads_is_served_by_a_helper(files: Path) -> None:
     finally:
         stop.set()
         thread.join()
+    assert [each.name for each in found.workflows] == ["squares"]
+
+
+def test_the_helper_does_the_work_also_where_every_python_has_a_thread(files: Path, tmp_path: Path) -> None:
+    """Profilers and tracing start one in `sitecustomize`: a helper that asked another helper would never end."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(300,), daemon=True).start()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "plait.worker.isolated"],
+        input=msgspec.json.encode({"request": Request(target=str(files / "one.py")), "path": sys.path}),
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    found = msgspec.msgpack.decode(done.stdout, type=Found)
     assert [each.name for each in found.workflows] == ["squares"]
 
 

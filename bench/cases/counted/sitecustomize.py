@@ -1,6 +1,7 @@
 """Counts the statements that a process sends to SQLite, for whoever starts it with this folder on PYTHONPATH.
 
-Every half second each process writes how many there were so far to `$PLAIT_BENCH_COUNTS/PID`.
+Every half second each of `plait scheduler` and `plait worker` writes how many there were so far to
+`$PLAIT_BENCH_COUNTS/PID`. Their zygotes and helpers are left alone: those have to have no threads.
 """
 
 import os
@@ -33,5 +34,5 @@ def _count() -> None:
     threading.Thread(target=write, daemon=True).start()
 
 
-if "PLAIT_BENCH_COUNTS" in os.environ and "zygote" not in " ".join(sys.orig_argv):
+if "PLAIT_BENCH_COUNTS" in os.environ and sys.orig_argv[1:3] == ["-m", "plait"] and "dev" not in sys.orig_argv:
     _count()

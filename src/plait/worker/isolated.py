@@ -74,6 +74,10 @@ def load_isolated(request: Request, *, told: Callable[[Found], None] | None = No
     """
     if threading.active_count() > 1:
         return _by_helper(request)
+    return _load_here(request, told)
+
+
+def _load_here(request: Request, told: Callable[[Found], None] | None = None) -> Found:
     gc.collect()
     gc.freeze()  # children share these pages as long as nobody collects them
     try:
@@ -412,7 +416,9 @@ def main() -> None:
     known: set[Any] = set(sys.path)
     sys.path += [entry for entry in ask.path if entry not in known]
     try:
-        found = load_isolated(ask.request)
+        # Not `load_isolated`: what is started in every Python here (a profiler, tracing) may have a thread in this one
+        # as well, and a helper that asks a helper would never end.
+        found = _load_here(ask.request)
     except UsageError as error:
         sys.stderr.write(str(error))
         sys.exit(2)
