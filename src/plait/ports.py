@@ -148,8 +148,8 @@ class Transaction(Protocol):
 class DefinitionStore(Protocol):
     """What of definitions is kept: files, deployments, triggers. Written through a `Transaction`."""
 
-    def files(self, location: str) -> list[FileRow]:
-        """The files of a location, by path."""
+    def files(self, location: str | None = None) -> list[FileRow]:
+        """The files of a location, or of all, by path."""
         ...
 
     def deployments(self) -> list[DeploymentRow]:

@@ -15,7 +15,7 @@ from typing import Any
 import plait as plait_itself
 from plait.adapters.sockets import private_folder
 from plait.adapters.stores.open import open_store
-from plait.bootstrap import Settings, load_definitions
+from plait.bootstrap import Settings, clock, load_definitions, result_store
 from plait.bootstrap.service import request_run
 from plait.model.ids import RunId
 from plait.model.rows import OwnerRow, RunRow, TaskRow
@@ -25,7 +25,7 @@ from plait.runtime.lease import is_alive
 from tests.waiting import wait_until
 
 FILES = Path(__file__).parent / "files"
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds for what a service does, on a machine that does other things as well."""
 
 
@@ -247,6 +247,18 @@ class House:
     def task(self, run_id: RunId, key: str) -> TaskRow | None:
         """The (first) task run of that key, if it has a row."""
         return next((row for row in self.store.tasks(run_id) if row.key == key), None)
+
+    def value(self, run_id: RunId, key: str) -> Any:
+        """What the (first) task run of that key has left."""
+        row = self.task(run_id, key)
+        assert row is not None
+        stored = self.store.outputs(run_id, [row.no])[row.no]["result"]
+        return result_store(self.settings).get(stored)
+
+    @staticmethod
+    def now() -> float:
+        """The time, as services have it."""
+        return clock().now()
 
     def error(self, run_id: RunId, key: str) -> str:
         """What the (first) task run of that key failed of."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from plait.bootstrap import Settings, open_bus, open_session, open_store, result_store, user_path
-from plait.model.errors import StoreError, UsageError
+from plait.model.errors import PlaitError, StoreError
 from plait.ports import Executor, Runner, RunStore
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ FLOWS_AT_ONCE = 32
 """Bodies of flows that one worker runs at the same time: most of them wait for their tasks."""
 LOOK_AT_FILES = 2.0
 """Seconds between two looks whether files of definitions have changed."""
+WAIT_FOR_FILES = 3.0
+"""Seconds that a scheduler waits at its start for the first look at its files, before it takes runs."""
 WAIT_FOR_WORKERS = 0.5
 """Seconds that a scheduler waits at its start for workers that may be at its runs already."""
 RECONNECT = 1.0
@@ -44,7 +46,7 @@ class SchedulerProcess:
     """A scheduler service in this process. `targets`: the code locations that it deploys, and deploys again when they
     change. `done` is set when it has to end: it was stopped, or (`lost`) others took it for dead."""
 
-    def __init__(self, settings: Settings, targets: Sequence[str] = ()):
+    def __init__(self, settings: Settings, targets: Sequence[str] = (), *, load_timeout: float = 30.0):
         from plait.adapters.clock import SystemClock
         from plait.adapters.ids import Uuid7Source
         from plait.adapters.workers.hub import WorkerHub
@@ -58,11 +60,13 @@ class SchedulerProcess:
         self.targets = [str(Path(target).resolve()) for target in targets]
         self.done = threading.Event()
         self.lost = False
-        self.problems: dict[str, Synced] = {}
+        self._complaints: dict[str, str] = {}
+        """What was said last of a code location that cannot be looked at."""
         self._store = open_store(settings)
         self._clock = SystemClock()
         self._bus = open_bus(settings)
-        self._deployments = Deployments(self._store, self._clock)
+        self._deployments = Deployments(self._store, self._clock, load_timeout=load_timeout)
+        self._synced = threading.Event()
         self.hub: WorkerHub = WorkerHub(_hub_path(settings))
         lease = Lease(self._store, self._clock)
         lease.address = self.hub.path
@@ -85,23 +89,24 @@ class SchedulerProcess:
         self.done.set()
 
     def begin(self) -> None:
-        """Deploy, and take runs."""
-        for target in self.targets:
-            self.sync(target)
+        """Deploy, and take runs. Files that take long to load are not waited for."""
+        self._watcher.start()
+        deadline = time.monotonic() + WAIT_FOR_FILES
+        while not (self._synced.wait(0.01) or self.done.is_set()) and time.monotonic() < deadline:
+            pass
         deadline = time.monotonic() + WAIT_FOR_WORKERS
         while not self.hub.workers and time.monotonic() < deadline:
             self.done.wait(0.01)
         self._threads.begin()
-        if self.targets:
-            self._watcher.start()
 
     def sync(self, target: str) -> Synced | None:
         """Deploy what a code location defines now, if it has changed; none when it is not to be had."""
         try:
-            synced = self._deployments.sync(target)
-        except (UsageError, StoreError) as error:
-            log.warning("%s is not deployed: %s", target, error)
+            synced = self._deployments.sync(target, wanted=lambda: not self.done.is_set())
+        except Exception as error:  # noqa: BLE001  files may go while they are looked at: it is said, the next look tells
+            self._complain(target, error)
             return None
+        self._complaints.pop(target, None)
         if synced.changed:
             self._bus.publish("definitions")
             self._threads.heard("definitions")
@@ -109,10 +114,18 @@ class SchedulerProcess:
             _tell(synced)
         return synced
 
+    def _complain(self, target: str, error: Exception) -> None:
+        """Say it once, not with every look."""
+        if self._complaints.get(target) != str(error) and not self.done.is_set():
+            self._complaints[target] = str(error)
+            log.warning("%s is not deployed: %s", target, error, exc_info=not isinstance(error, PlaitError))
+
     def _watch(self) -> None:
-        while not self.done.wait(LOOK_AT_FILES):
+        while not self.done.is_set():
             for target in self.targets:
                 self.sync(target)
+            self._synced.set()
+            self.done.wait(LOOK_AT_FILES)
 
     def close(self) -> None:
         """Stop everything; open runs are free for other schedulers, what workers are at goes on."""

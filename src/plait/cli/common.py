@@ -75,12 +75,12 @@ def log_reader() -> LogReader:
     return bootstrap.log_reader(settings())
 
 
-def ring() -> None:
+def ring(topic: str = "inbox") -> None:
     """Wake the other processes on this call's database."""
     from plait import bootstrap
 
     bus = bootstrap.open_bus(settings())
-    bus.publish("inbox")
+    bus.publish(topic)
     bus.close()
 
 

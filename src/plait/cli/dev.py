@@ -31,12 +31,14 @@ TO_END = 10.0
 
 
 @click.command()
-@click.argument("targets", nargs=-1, required=True)
+@click.argument("targets", nargs=-1, required=True, type=click.Path(exists=True))
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="How many tasks at once.")
 @click.option("--grace", type=click.FloatRange(min=0), default=5.0, show_default=True, metavar="SECONDS",
               help="How long tasks may go on when it ends.")  # fmt: skip
+@click.option("--load-timeout", type=click.FloatRange(min=0.1), default=30.0, show_default=True, metavar="SECONDS",
+              help="How long one file may take to load.")  # fmt: skip
 @db_option
-def dev(targets: tuple[str, ...], workers: int | None, grace: float) -> int:
+def dev(targets: tuple[str, ...], workers: int | None, grace: float, load_timeout: float) -> int:
     """Run a scheduler for TARGETS (files and folders) and a worker, until Ctrl-C. Files are loaded again when they
     change.
 
@@ -49,7 +51,7 @@ def dev(targets: tuple[str, ...], workers: int | None, grace: float) -> int:
     options = ["--workers", str(workers)] if workers is not None else []
     children = [
         Child("worker", ["worker", "--grace", str(grace), *options], grace),
-        Child("scheduler", ["scheduler", *targets]),
+        Child("scheduler", ["scheduler", "--load-timeout", str(load_timeout), *targets]),
     ]
     done, changed = threading.Event(), threading.Event()
 

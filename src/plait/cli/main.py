@@ -26,6 +26,7 @@ COMMANDS = {
     "dev": ("plait.cli.dev:dev", "Run a scheduler and a worker for files of workflows."),
     "scheduler": ("plait.cli.scheduler:scheduler", "Run a scheduler service."),
     "worker": ("plait.cli.worker:worker", "Run a worker for the tasks of services."),
+    "deployments": ("plait.cli.deployments:deployments", "What services run: list it, pause it, let it go on."),
     "runs": ("plait.cli.runs:runs", "Look at runs: list, show, logs, watch; start, cancel and retry them."),
     "db": ("plait.cli.db:db", "The database: upgrade it, look at its version."),
     "config": ("plait.cli.config:config", "Show the settings, and where each comes from."),

@@ -9,9 +9,11 @@ from plait.cli.options import db_option
 
 
 @click.command()
-@click.argument("targets", nargs=-1)
+@click.argument("targets", nargs=-1, type=click.Path(exists=True))
+@click.option("--load-timeout", type=click.FloatRange(min=0.1), default=30.0, show_default=True, metavar="SECONDS",
+              help="How long one file may take to load.")  # fmt: skip
 @db_option
-def scheduler(targets: tuple[str, ...]) -> int:
+def scheduler(targets: tuple[str, ...], load_timeout: float) -> int:
     """Run a scheduler: it deploys the workflows of TARGETS (files and folders), fires their schedules, and goes on with
     every run that was asked for with `plait runs start`, or whose scheduler died. As many as you like may run on one
     database. Tasks run in workers (`plait worker`).
@@ -35,7 +37,7 @@ def scheduler(targets: tuple[str, ...]) -> int:
 
     on_end(stop)
     while not stopped:
-        process = SchedulerProcess(settings(), targets)
+        process = SchedulerProcess(settings(), targets, load_timeout=load_timeout)
         try:
             process.begin()
             tune_gc()

@@ -40,6 +40,12 @@ def admit(policy: RunPolicy, workflow: WorkflowRow, active: Sequence[RunId], *, 
             return Admission.CANCEL_OLDEST
 
 
+def pause(workflow: WorkflowRow, *, paused: bool) -> WorkflowRow:
+    """A person pauses a workflow, or lets it go on: then the failures before do not count any more."""
+    failures = workflow.failures_in_a_row if paused else 0
+    return msgspec.structs.replace(workflow, paused=paused, failures_in_a_row=failures)
+
+
 def after_run(policy: RunPolicy, workflow: WorkflowRow, state: RunState) -> WorkflowRow:
     """What is remembered of a workflow after one of its runs ended: failures in a row, and the pause they lead to."""
     if state is RunState.SUCCESS:

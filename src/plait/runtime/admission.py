@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable
 
-import msgspec
-
-from plait.engine.admission import Admission, admit, after_run
+from plait.engine.admission import Admission, admit, after_run, pause
 from plait.engine.limits import RUN, runs_limit
 from plait.model.ids import RunId
 from plait.model.policies import LimitUse
@@ -85,11 +83,19 @@ class RunAdmission:
     def pause(self, workflow: str, *, paused: bool) -> None:
         """Hold back what triggers start; or let it start, in its order, with no failures counted."""
         row = self._scheduler.store.workflow(workflow) or WorkflowRow(name=workflow)
-        failures = row.failures_in_a_row if paused else 0
         with self._scheduler.store.transaction() as tx:
-            tx.save_workflow(msgspec.structs.replace(row, paused=paused, failures_in_a_row=failures))
-        if paused:
-            return
+            tx.save_workflow(pause(row, paused=paused))
+        if not paused:
+            self._let_go(workflow)
+
+    def recheck(self) -> None:
+        """Another process may have let workflows go on."""
+        for workflow in list(self._held_back):
+            row = self._scheduler.store.workflow(workflow)
+            if row is None or not row.paused:
+                self._let_go(workflow)
+
+    def _let_go(self, workflow: str) -> None:
         for run_id in self._held_back.pop(workflow, ()):
             hosted = self._scheduler.runs.get(run_id)
             if hosted is not None and hosted.run.state not in RUN_TERMINAL:

@@ -180,6 +180,12 @@ class Scheduler:
             self.admission.pause(name, paused=paused)
         self.pump()
 
+    def recheck_pauses(self) -> None:
+        """Another process may have let workflows go on."""
+        with self.lock:
+            self.admission.recheck()
+        self.pump()
+
     def resume(
         self, run_id: RunId, *, graph: Graph | None = None, epoch: int | None = None, first: First = nothing
     ) -> RunRow:

@@ -100,6 +100,7 @@ class Service:
             case "definitions":
                 self.scheduler.set_limits([])
                 self.firing.look()
+                self.scheduler.recheck_pauses()
                 self.scheduler.nudge()
             case "runs":
                 self.claim()
@@ -114,6 +115,7 @@ class Service:
     def look(self) -> None:
         """Look at everything that others may have changed."""
         self.firing.look()
+        self.scheduler.recheck_pauses()
         self.claim()
         self.watchdog.look()
         look_around(self.scheduler)

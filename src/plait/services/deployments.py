@@ -7,6 +7,7 @@ does not define a workflow any more, takes that out of service: its runs stay an
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -18,7 +19,11 @@ from plait.worker.found import Found, FoundWorkflow
 from plait.worker.isolated import LOAD_TIMEOUT, Request, load_isolated
 from plait.worker.loading import files_of, stamp_of
 
-Load = Callable[[Request], Found]
+
+class Load(Protocol):
+    """Loads files in isolation: `load_isolated`, or a test's own."""
+
+    def __call__(self, request: Request, /, *, wanted: Callable[[], bool]) -> Found: ...
 
 
 class Synced(msgspec.Struct, kw_only=True):
@@ -47,9 +52,9 @@ class Deployments:
         self._load = load
         self._load_timeout = load_timeout
 
-    def sync(self, location: str) -> Synced:
+    def sync(self, location: str, wanted: Callable[[], bool] = lambda: True) -> Synced:
         """Load the files of a location (a file or a folder) that have changed, and deploy what they define. Raises
-        UsageError when there is no such place."""
+        UsageError when there is no such place, Unwanted when `wanted`, which is asked now and then, says no."""
         location = str(Path(location).resolve())
         stamps = {str(file): stamp_of(file) for file in files_of(location)}
         known = {row.path: row for row in self._store.definitions.files(location)}
@@ -61,7 +66,7 @@ class Deployments:
         found = Found()
         if changed:
             request = Request(target=location, timeout=self._load_timeout, graphs=True, files=tuple(changed))
-            found = self._load(request)
+            found = self._load(request, wanted=wanted)
         self._deploy(location, found, {path: stamps[path] for path in changed}, missing, synced)
         return synced
 

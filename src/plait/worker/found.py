@@ -2,7 +2,7 @@
 
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -200,10 +200,11 @@ def first_line(text: str) -> str:
 
 def schedule_text(graph: Graph) -> str:
     """When a workflow runs, for people."""
-    return ", ".join(_trigger_text(trigger.kind, trigger.spec) for trigger in graph.triggers)
+    return ", ".join(trigger_text(trigger.kind, trigger.spec) for trigger in graph.triggers)
 
 
-def _trigger_text(kind: str, spec: dict[str, object]) -> str:
+def trigger_text(kind: str, spec: Mapping[str, object]) -> str:
+    """When one trigger fires, for people."""
     zone = spec.get("tz", "UTC")
     if kind == "cron":
         return f"{spec.get('cron')}" + (f" {zone}" if zone != "UTC" else "")

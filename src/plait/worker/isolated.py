@@ -50,6 +50,8 @@ AT_ONCE = 2
 KEPT_OUTPUT = 32 << 10
 """Bytes of a child's output that are kept: the last ones (C8)."""
 _GRACE = 1.0
+_LOOK_UP = 0.1
+"""Seconds after which a caller with threads asks whether the answer is still wanted."""
 _MANY = 8
 _LENGTH = struct.Struct("!Q")
 
@@ -65,50 +67,62 @@ class Request(msgspec.Struct, kw_only=True, frozen=True):
     """Only these files of the target."""
 
 
-def load_isolated(request: Request, *, told: Callable[[Found], None] | None = None) -> Found:
+class Unwanted(PlaitError):
+    """Nobody wants to know any more what files define: loading them was stopped."""
+
+
+Wanted = Callable[[], bool]
+
+
+def _always() -> bool:
+    return True
+
+
+def load_isolated(request: Request, *, told: Callable[[Found], None] | None = None, wanted: Wanted = _always) -> Found:
     """Load every file of a target, each in a process of its own that may take `timeout` seconds.
 
     Never raises for what a file does: that is in `errors`. `told` is called with what each file defines, as they are
     done. With `graphs` the graphs come along, and `asset_graph` holds the plan of the assets that `select` selects
-    (all, if it is none). A target that does not exist raises UsageError.
+    (all, if it is none). A target that does not exist raises UsageError. Once `wanted`, which is asked now and then,
+    says no, what is being loaded is stopped, and Unwanted is raised.
     """
     if threading.active_count() > 1:
-        return _by_helper(request)
-    return _load_here(request, told)
+        return _by_helper(request, wanted)
+    return _load_here(request, told, wanted)
 
 
-def _load_here(request: Request, told: Callable[[Found], None] | None = None) -> Found:
+def _load_here(request: Request, told: Callable[[Found], None] | None, wanted: Wanted) -> Found:
     gc.collect()
     gc.freeze()  # children share these pages as long as nobody collects them
     try:
-        return _load(request, told)
+        return _load(request, told, wanted)
     finally:
         gc.unfreeze()
 
 
-def _load(request: Request, told: Callable[[Found], None] | None) -> Found:
+def _load(request: Request, told: Callable[[Found], None] | None, wanted: Wanted) -> Found:
     module = None if Path(request.target).exists() else request.target
     if module is None or module.endswith(".py") or "/" in module:
         files = files_of(request.target)  # raises when it does not exist
     else:
-        resolved = next(_in_children([_Job(Path(module), lambda: look_up(module))], request.timeout))
+        resolved = next(_in_children([_Job(Path(module), lambda: look_up(module))], request.timeout, wanted))
         if resolved.errors:
             raise UsageError(resolved.errors[0].error)
         files = [Path(file) for file in resolved.files]
     if request.files is not None:
-        wanted = set(request.files)
-        files = [file for file in files if str(file) in wanted]
+        chosen = set(request.files)
+        files = [file for file in files if str(file) in chosen]
     if len(files) >= _MANY:
         _warm_up()
     parts: list[Found] = []
     jobs = (_Job(file, _look([file], module, request)) for file in files)
-    for part in _in_children(jobs, request.timeout):
+    for part in _in_children(jobs, request.timeout, wanted):
         parts.append(part)
         if told is not None:
             told(part)
     order = {str(file): at for at, file in enumerate(files)}
     parts.sort(key=lambda part: order[part.files[0]])
-    return _fit_assets(merge(parts), parts, request)
+    return _fit_assets(merge(parts), parts, request, wanted)
 
 
 def _look(files: Sequence[Path], module: str | None, request: Request) -> Callable[[], Found]:
@@ -135,12 +149,12 @@ def _warm_up() -> None:
     importlib.util.find_spec("plait_has_no_such_module_but_looks_everywhere")
 
 
-def _fit_assets(whole: Found, parts: Sequence[Found], request: Request) -> Found:
+def _fit_assets(whole: Found, parts: Sequence[Found], request: Request, wanted: Wanted) -> Found:
     """Assets are looked at together when one file alone is not the whole story."""
     files = [Path(part.files[0]) for part in parts if part.assets or part.asset_problems]
     if len(files) > 1 and (whole.asset_problems or request.graphs):
         job = _Job(files[0], _look(files, None, request))
-        together = next(_in_children([job], request.timeout * len(files)))
+        together = next(_in_children([job], request.timeout * len(files), wanted))
         whole.asset_problems, whole.asset_graph = together.asset_problems, together.asset_graph
         if not together.assets:  # it ended without a report
             whole.asset_problems += together.errors
@@ -248,7 +262,7 @@ class _Child:
             os.close(fd)
 
 
-def _in_children(jobs: Iterable[_Job], timeout: float) -> Iterator[Found]:
+def _in_children(jobs: Iterable[_Job], timeout: float, wanted: Wanted) -> Iterator[Found]:
     """Each job in a child; what they find, as they end. Children that are left are killed when the caller stops."""
     waiting = iter(jobs)
     live: list[_Child] = []
@@ -259,6 +273,8 @@ def _in_children(jobs: Iterable[_Job], timeout: float) -> Iterator[Found]:
                 live.append(_Child(job, timeout))
             if not live:
                 return
+            if not wanted():
+                raise Unwanted("nobody waits for what the files define any more")
             _listen(live)
             for child in list(live):
                 found = child.result()
@@ -338,7 +354,8 @@ def _become(job: _Job, timeout: float, report: int, output: int, trace: int) -> 
     really_exit = os._exit
     try:
         os.setsid()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         _redirect(output)
         faulthandler.enable(file=trace)
         faulthandler.dump_traceback_later(timeout, exit=True, file=trace)
@@ -388,21 +405,35 @@ def _send(report: int, found: Found) -> None:
 # --- a helper for callers with threads --------------------------------------------------------------------------------
 
 
-def _by_helper(request: Request) -> Found:
-    """Let a fresh process without threads do it."""
-    done = subprocess.run(
+def _by_helper(request: Request, wanted: Wanted) -> Found:
+    """Let a fresh process without threads do it. It stops by itself when this process dies."""
+    helper = subprocess.Popen(
         [sys.executable, "-m", "plait.worker.isolated"],
-        input=msgspec.json.encode({"request": request, "path": sys.path}),
-        capture_output=True,
-        check=False,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    if done.returncode == 2:
-        raise UsageError(done.stderr.decode())
-    if done.returncode != 0:
-        raise PlaitError(
-            f"the helper that loads files ended with code {done.returncode}: {done.stderr.decode()[-2000:]}"
-        )
-    return msgspec.msgpack.decode(done.stdout, type=Found)
+    with helper:
+        out, told = _converse(helper, msgspec.json.encode({"request": request, "path": sys.path}), wanted)
+    if helper.returncode == 2:
+        raise UsageError(told.decode())
+    if helper.returncode != 0:
+        raise PlaitError(f"the helper that loads files ended with code {helper.returncode}: {told.decode()[-2000:]}")
+    return msgspec.msgpack.decode(out, type=Found)
+
+
+def _converse(helper: subprocess.Popen[bytes], said: bytes, wanted: Wanted) -> tuple[bytes, bytes]:
+    """What it answers, and what it complains of."""
+    left: bytes | None = said
+    while True:
+        try:
+            return helper.communicate(left, timeout=_LOOK_UP)
+        except subprocess.TimeoutExpired:
+            left = None  # Popen keeps what it has not sent yet
+            if not wanted():
+                helper.terminate()
+                helper.communicate()
+                raise Unwanted("nobody waits for what the files define any more") from None
 
 
 class _Ask(msgspec.Struct):
@@ -412,16 +443,21 @@ class _Ask(msgspec.Struct):
 
 def main() -> None:
     """The helper: a request comes on standard input, what was found goes to standard output."""
+    parent = os.getppid()
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stopped.set())
     ask = msgspec.json.decode(sys.stdin.buffer.read(), type=_Ask)
     known: set[Any] = set(sys.path)
     sys.path += [entry for entry in ask.path if entry not in known]
     try:
         # Not `load_isolated`: what is started in every Python here (a profiler, tracing) may have a thread in this one
         # as well, and a helper that asks a helper would never end.
-        found = _load_here(ask.request)
+        found = _load_here(ask.request, None, lambda: not stopped.is_set() and os.getppid() == parent)
     except UsageError as error:
         sys.stderr.write(str(error))
         sys.exit(2)
+    except Unwanted:
+        sys.exit(3)
     sys.stdout.buffer.write(msgspec.msgpack.encode(found))
 
 

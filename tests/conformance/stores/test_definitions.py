@@ -43,6 +43,7 @@ def test_files_are_kept_by_location(store):
     assert store.definitions.files("/p") == [file_row("/p/1.py"), broken]
     assert store.definitions.files("/q.py") == [file_row("/q.py", location="/q.py")]
     assert store.definitions.files("/") == []
+    assert store.definitions.files() == [file_row("/p/1.py"), broken, file_row("/q.py", location="/q.py")]
 
 
 def test_a_file_is_replaced_and_dropped(store):

@@ -15,6 +15,8 @@ class Statements(Protocol):
     @property
     def FILES(self) -> str: ...
     @property
+    def ALL_FILES(self) -> str: ...
+    @property
     def DEPLOYMENTS(self) -> str: ...
     @property
     def DEPLOYMENT(self) -> str: ...
@@ -33,9 +35,12 @@ class SqlDefinitions:
         self._ask = ask
         self._queries = queries
 
-    def files(self, location: str) -> list[FileRow]:
-        """The files of a location, by path."""
-        found = self._ask(self._queries.FILES, encoding.printable(location))
+    def files(self, location: str | None = None) -> list[FileRow]:
+        """The files of a location, or of all, by path."""
+        if location is None:
+            found = self._ask(self._queries.ALL_FILES)
+        else:
+            found = self._ask(self._queries.FILES, encoding.printable(location))
         return [encoding.file_of(columns) for columns in found]
 
     def deployments(self) -> list[DeploymentRow]:

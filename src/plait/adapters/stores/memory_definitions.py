@@ -90,11 +90,11 @@ class MemoryDefinitions:
         self._workflows = workflows
         self._reading = reading
 
-    def files(self, location: str) -> list[FileRow]:
-        """The files of a location, by path."""
+    def files(self, location: str | None = None) -> list[FileRow]:
+        """The files of a location, or of all, by path."""
         with self._reading():
             rows = sorted(self._rows().files.items(), key=lambda item: item[0])
-            return [copy.copy(row) for _, row in rows if row.location == location]
+            return [copy.copy(row) for _, row in rows if location is None or row.location == location]
 
     def deployments(self) -> list[DeploymentRow]:
         """All deployed workflows, by name."""

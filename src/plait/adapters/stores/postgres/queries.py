@@ -279,6 +279,9 @@ FORGET_FILES = "DELETE FROM files WHERE path = ANY (%s::text[])"
 FILES = f"SELECT {', '.join(FILE_COLUMNS)} FROM files WHERE location = %s ORDER BY path"
 """The files of a location."""
 
+ALL_FILES = f"SELECT {', '.join(FILE_COLUMNS)} FROM files ORDER BY path"
+"""All files."""
+
 _DEPLOYMENT = ", ".join(DEPLOYMENT_COLUMNS)
 
 UPSERT_DEPLOYMENT = (

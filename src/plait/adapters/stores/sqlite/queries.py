@@ -325,6 +325,9 @@ FORGET_FILE = "DELETE FROM files WHERE path = ?"
 FILES = f"SELECT {', '.join(FILE_COLUMNS)} FROM files WHERE location = ? ORDER BY path"
 """The files of a location."""
 
+ALL_FILES = f"SELECT {', '.join(FILE_COLUMNS)} FROM files ORDER BY path"
+"""All files."""
+
 _DEPLOYMENT = ", ".join(DEPLOYMENT_COLUMNS)
 
 UPSERT_DEPLOYMENT = f"INSERT OR REPLACE INTO deployments ({_DEPLOYMENT}) VALUES ({_marks(len(DEPLOYMENT_COLUMNS))})"
