@@ -2,16 +2,20 @@
 
     python -m bench.parts.store
 
-`bare` is a loop over sqlite3 that writes the same columns, encoded beforehand, into the same tables: what is left
-between the two is plait's own (encoding, the fence, locks). CPU is of the process; best of three.
+`bare` is a loop over the driver (sqlite3, psycopg) that writes the same columns, encoded beforehand, into the same
+tables: what is left between the two is plait's own (encoding, the fence, locks). CPU is of the process, so without that
+of a server; best of three. PostgreSQL is the one of the tests (`tests/pg.py`), as it comes: its commits are on disk.
 """
 
-import itertools
+import contextlib
+import os
+import re
 import shutil
 import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -19,12 +23,16 @@ import msgspec
 from bench.report import Table
 from plait.adapters.stores import encoding
 from plait.adapters.stores.open import open_store
+from plait.adapters.stores.postgres import batches
+from plait.adapters.stores.postgres.server import Server
 from plait.adapters.stores.sqlite import queries
+from plait.adapters.stores.urls import parse
 from plait.model.events import TaskDispatched, TaskFinished
 from plait.model.ids import RunId, TaskKey, TaskNo, token
 from plait.model.outcome import Stored
 from plait.model.rows import EventRow, RunRow, TaskRow
 from plait.ports import RunBatch
+from tests import pg
 
 TASKS = 20_000
 REPEATS = 3
@@ -33,7 +41,7 @@ RUN = RunId("0193a5c0-7b1e-7c3d-8f00-0123456789ab")
 LOG = b'{"segment":"1a207813f2d-5037-host-1","offset":123456,"length":0}'
 
 
-def batches(size: int) -> Iterator[RunBatch]:
+def written(size: int) -> Iterator[RunBatch]:
     """What the scheduler writes of TASKS mapped tasks: dispatches, and the ends of those of the batch before."""
     seq = 0
     for first in range(0, TASKS, size):
@@ -77,7 +85,7 @@ def through_store(url: str, size: int) -> tuple[float, float]:
     store = open_store(url, migrate=False)
     with store.transaction() as tx:
         tx.create_run(RunRow(run_id=RUN, workflow="w", kind="dag", graph_hash="h", state="running", created_at=NOW))
-    todo = list(batches(size))
+    todo = list(written(size))
     wall, cpu = time.perf_counter(), time.process_time()
     for batch in todo:
         with store.transaction() as tx:
@@ -94,7 +102,7 @@ def bare(url: str, size: int) -> tuple[float, float]:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if 'NORMAL' in url else 'FULL'}")
     connection.execute("PRAGMA cache_size = -16000")
-    todo = [(encoding.task_values(1, batch.tasks), encoding.event_chunks(1, batch.events)) for batch in batches(size)]
+    todo = [(encoding.task_values(1, batch.tasks), encoding.event_chunks(1, batch.events)) for batch in written(size)]
     wall, cpu = time.perf_counter(), time.process_time()
     for tasks, events in todo:
         connection.execute("BEGIN IMMEDIATE")
@@ -106,31 +114,84 @@ def bare(url: str, size: int) -> tuple[float, float]:
     return spent
 
 
-def best(measure: Callable[[str, int], tuple[float, float]], options: str, size: int) -> tuple[float, float]:
-    """The best wall and the best CPU of a few tries, each on a fresh file."""
+def bare_psycopg(url: str, size: int) -> tuple[float, float]:
+    """Wall and CPU seconds of psycopg alone: an array for each column, prepared statements, binary parameters."""
+    store = open_store(url, migrate=False)
+    upsert, insert = (re.sub(r"\$\d+", "%b", text) for text in (batches.UPSERT_TASKS.text, batches.INSERT_EVENTS.text))
+    todo = [
+        ([list(column) for column in zip(*encoding.task_values(1, batch.tasks), strict=True)],
+         [list(column) for column in zip(*encoding.event_chunks(1, batch.events), strict=True)])
+        for batch in written(size)
+    ]  # fmt: skip
+    with Server(parse(url)).writer() as connection:
+        connection.prepare_threshold = 0
+        cursor = connection.cursor()
+        wall, cpu = time.perf_counter(), time.process_time()
+        for tasks, events in todo:
+            cursor.execute("BEGIN")
+            cursor.execute(upsert.encode(), tasks)
+            cursor.execute(insert.encode(), events)
+            cursor.execute("COMMIT")
+        spent = time.perf_counter() - wall, time.process_time() - cpu
+    store.close()
+    return spent
+
+
+Measure = Callable[[str, int], tuple[float, float]]
+Place = Callable[[], AbstractContextManager[str]]
+
+
+@contextlib.contextmanager
+def file(options: str = "") -> Iterator[str]:
+    """The URL of a fresh file."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        yield f"sqlite:///{folder / 'b.db'}{options}"
+    finally:
+        shutil.rmtree(folder)
+
+
+def best(measure: Measure, place: Place, size: int) -> tuple[float, float]:
+    """The best wall and the best CPU of a few tries, each in a fresh place."""
     tries = []
     for _ in range(REPEATS):
-        folder = Path(tempfile.mkdtemp())
-        try:
-            tries.append(measure("memory://" if options == "memory" else f"sqlite:///{folder / 'b.db'}{options}", size))
-        finally:
-            shutil.rmtree(folder)
+        with place() as url:
+            tries.append(measure(url, size))
     return min(wall for wall, _ in tries), min(cpu for _, cpu in tries)
 
 
 def main() -> None:
     """All of it."""
     table = Table("store", ("what", "batch", "tasks/s", "us a task", "CPU us a task", "of bare"))
-    modes = (("FULL", ""), ("NORMAL", "?synchronous=NORMAL"))
-    for (name, options), size in itertools.product(modes, (200, 50)):
-        wall, cpu = best(through_store, options, size)
-        floor, floor_cpu = best(bare, options, size)
-        table.add(f"SQLite {name}", size, *_figures(wall, cpu), f"{floor / wall:.0%}")
-        table.add(f"bare {name}", size, *_figures(floor, floor_cpu), "")
-    wall, cpu = best(through_store, "memory", 200)
+    compare(table, "SQLite FULL", file, bare)
+    compare(table, "SQLite NORMAL", lambda: file("?synchronous=NORMAL"), bare)
+    wall, cpu = best(through_store, lambda: contextlib.nullcontext("memory://"), 200)
     table.add("memory", 200, *_figures(wall, cpu), "")
+    server = pg.Server()
+    os.environ[pg.GIVEN] = server.url
+    try:
+        compare(table, "PostgreSQL synchronous_commit=on", pg.schema, bare_psycopg)
+        compare(table, "PostgreSQL synchronous_commit=off", lambda: without_waiting(pg.schema()), bare_psycopg)
+    finally:
+        server.close()
     print(table.text())
     table.save()
+
+
+@contextlib.contextmanager
+def without_waiting(place: AbstractContextManager[str]) -> Iterator[str]:
+    """The same, where commits do not wait for the disk."""
+    with place as url:
+        yield f"{url}&synchronous_commit=off"
+
+
+def compare(table: Table, name: str, place: Place, alone: Measure) -> None:
+    """The store beside the bare driver."""
+    for size in (200, 50):
+        wall, cpu = best(through_store, place, size)
+        floor, floor_cpu = best(alone, place, size)
+        table.add(name, size, *_figures(wall, cpu), f"{floor / wall:.0%}")
+        table.add(f"bare {name}", size, *_figures(floor, floor_cpu), "")
 
 
 def _figures(wall: float, cpu: float) -> tuple[int, float, float]:
