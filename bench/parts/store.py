@@ -4,7 +4,7 @@
 
 `bare` is a loop over the driver (sqlite3, psycopg) that writes the same columns, encoded beforehand, into the same
 tables: what is left between the two is plait's own (encoding, the fence, locks). CPU is of the process, so without that
-of a server; best of three. PostgreSQL is the one of the tests (`tests/pg.py`), as it comes: its commits are on disk.
+of a server; best of three. PostgreSQL is `bench/postgres.py`.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench import postgres
 from bench.report import Table
 from plait.adapters.stores import encoding
 from plait.adapters.stores.open import open_store
@@ -167,13 +168,10 @@ def main() -> None:
     compare(table, "SQLite NORMAL", lambda: file("?synchronous=NORMAL"), bare)
     wall, cpu = best(through_store, lambda: contextlib.nullcontext("memory://"), 200)
     table.add("memory", 200, *_figures(wall, cpu), "")
-    server = pg.Server()
-    os.environ[pg.GIVEN] = server.url
-    try:
+    with postgres.start() as url:
+        os.environ[pg.GIVEN] = url
         compare(table, "PostgreSQL synchronous_commit=on", pg.schema, bare_psycopg)
         compare(table, "PostgreSQL synchronous_commit=off", lambda: without_waiting(pg.schema()), bare_psycopg)
-    finally:
-        server.close()
     print(table.text())
     table.save()
 
