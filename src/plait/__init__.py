@@ -38,15 +38,19 @@ if TYPE_CHECKING:
     from plait.authoring.signals import Fail, LookAgain, RetryAfter, Skip, TaskCancelled
     from plait.authoring.task import Cache, Task, task
     from plait.authoring.transactions import transaction
+    from plait.authoring.triggers import Trigger, file_exists, run_finished, trigger
+    from plait.authoring.waits import answer, ask, wait_for
     from plait.model.errors import (
         DefinitionError,
         LoadError,
         ParameterError,
         PlaitError,
         TaskFailed,
+        TriggerFailed,
         Unfinished,
         UsageError,
         UserError,
+        WaitTimeout,
     )
 
 _PUBLIC = {
@@ -64,10 +68,12 @@ _PUBLIC = {
     "signals": ("Fail", "LookAgain", "RetryAfter", "Skip", "TaskCancelled"),
     "task": ("Cache", "Task", "task"),
     "transactions": ("transaction",),
+    "triggers": ("Trigger", "file_exists", "run_finished", "trigger"),
+    "waits": ("answer", "ask", "wait_for"),
 }
 _ERRORS = (
-    "DefinitionError", "LoadError", "ParameterError", "PlaitError", "TaskFailed", "Unfinished", "UsageError",
-    "UserError",
+    "DefinitionError", "LoadError", "ParameterError", "PlaitError", "TaskFailed", "TriggerFailed", "Unfinished",
+    "UsageError", "UserError", "WaitTimeout",
 )  # fmt: skip
 _WHERE = {name: f"plait.authoring.{module}" for module, names in _PUBLIC.items() for name in names}
 _WHERE.update(dict.fromkeys(_ERRORS, "plait.model.errors"))
@@ -75,10 +81,11 @@ _WHERE.update(dict.fromkeys(_ERRORS, "plait.model.errors"))
 __all__ = [
     "Asset", "Cache", "Check", "Context", "Dag", "DefinitionError", "Fail", "Flow", "Future", "FutureList",
     "Group", "Limit", "LoadError", "LookAgain", "ParameterError", "Partitions", "PlaitError", "Retry",
-    "RetryAfter", "Schedule", "Skip", "Task", "TaskCancelled", "TaskFailed", "Unfinished", "UsageError",
-    "UserError", "__version__", "asset", "check", "context", "cron", "dag", "daily", "every", "flow", "group",
-    "hourly", "limit", "logical_date", "materialize", "monthly", "partition_key", "pool", "static", "task",
-    "transaction", "unmapped", "weekly",
+    "RetryAfter", "Schedule", "Skip", "Task", "TaskCancelled", "TaskFailed", "Trigger", "TriggerFailed",
+    "Unfinished", "UsageError", "UserError", "WaitTimeout", "__version__", "answer", "ask", "asset", "check",
+    "context", "cron", "dag", "daily", "every", "file_exists", "flow", "group", "hourly", "limit", "logical_date",
+    "materialize", "monthly", "partition_key", "pool", "run_finished", "static", "task", "transaction", "trigger",
+    "unmapped", "wait_for", "weekly",
 ]  # fmt: skip
 
 

@@ -4,8 +4,10 @@ A line with an ignore is a mistake that the checker has to see: without its erro
 """
 
 from collections.abc import Callable
-from datetime import date
-from typing import Any, assert_type
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, assert_type
 
 from plait import (
     Asset,
@@ -32,10 +34,15 @@ from plait import (
     Task,
     TaskCancelled,
     TaskFailed,
+    Trigger,
+    TriggerFailed,
     Unfinished,
     UsageError,
     UserError,
+    WaitTimeout,
     __version__,
+    answer,
+    ask,
     asset,
     check,
     context,
@@ -43,6 +50,7 @@ from plait import (
     dag,
     daily,
     every,
+    file_exists,
     flow,
     group,
     hourly,
@@ -52,10 +60,13 @@ from plait import (
     monthly,
     partition_key,
     pool,
+    run_finished,
     static,
     task,
     transaction,
+    trigger,
     unmapped,
+    wait_for,
     weekly,
 )
 
@@ -165,6 +176,40 @@ assert_type([hourly("2026-01-01"), weekly("2026-01-01"), monthly("2026-01-01"), 
 asset(partition=days)(flights.fn)
 check(flights)  # pyright: ignore[reportCallIssue]
 
+# --- waits ------------------------------------------------------------------------------------------------------------
+
+
+@trigger
+async def parcel(number: int) -> dict[str, int]:
+    return {"number": number}
+
+
+@dataclass
+class Letter:
+    street: str
+
+    async def run(self) -> str:
+        return self.street
+
+
+def waiting_for() -> None:
+    assert_type(wait_for(parcel(5), timeout=60), dict[str, int])
+    assert_type(wait_for(Letter("Hauptstr. 1")), str)
+    assert_type(wait_for(60), datetime)
+    assert_type(wait_for(timedelta(hours=1)), datetime)
+    assert_type(wait_for(file_exists("rows.csv", poll=5)), Path)
+    assert_type(wait_for(run_finished("0199")), str)
+    assert_type(ask(bool, "Go on?"), bool)
+    assert_type(ask(Literal["go", "stop"], "Go on?", timeout=60, name="go"), Any)
+    answer("0199", True, task="go")
+
+
+a_trigger: Trigger[dict[str, int]] = parcel(5)
+
+parcel("five")  # pyright: ignore[reportArgumentType]
+wait_for("soon")  # pyright: ignore[reportArgumentType, reportCallIssue]
+ask(bool)  # pyright: ignore[reportCallIssue]
+
 # --- the rest ---------------------------------------------------------------------------------------------------------
 
 assert_type(context(), Context)
@@ -176,7 +221,7 @@ pool("warehouse", slots="one")  # pyright: ignore[reportArgumentType]
 
 def mistakes() -> type[PlaitError]:
     users: list[type[UserError]] = [DefinitionError, LoadError, ParameterError, UsageError]
-    others: list[type[PlaitError]] = [TaskFailed, Unfinished]
+    others: list[type[PlaitError]] = [TaskFailed, TriggerFailed, Unfinished, WaitTimeout]
     return [*users, *others][0]
 
 

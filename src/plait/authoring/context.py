@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from plait.authoring.scope import Within
+from plait.authoring.waiting import Waiter
 from plait.authoring.where import here
 from plait.model.errors import UsageError
 
@@ -19,7 +20,7 @@ class Context:
 
     `run_id`, `workflow`, `task` and `map_path` name them; `attempt` counts from 1; `logical_date` is aware (UTC);
     `partition_key` is none for a run without partition; `params` are the run's parameters; `metadata` collects what
-    `add_metadata` is given, and is recorded with a materialization.
+    `add_metadata` is given, and is recorded with a materialization; `waits` answers `wait_for` and `ask` in a task.
     """
 
     run_id: str
@@ -35,6 +36,7 @@ class Context:
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     resume: Any = None
     data_version: str | None = None
+    waits: Waiter | None = field(default=None, repr=False)
 
     @property
     def partition_key(self) -> str:

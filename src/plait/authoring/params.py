@@ -3,6 +3,7 @@
 
 import functools
 import inspect
+import os
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from plait.model.errors import DefinitionError, ParameterError, UserError
 from plait.model.graph import ParamSpec
 
 if TYPE_CHECKING:  # pydantic is heavy: it is imported when a value or an annotation is not a plain one
-    from pydantic import TypeAdapter
+    from pydantic import TypeAdapter, ValidationError
 
 _PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
@@ -119,17 +120,15 @@ def validate(fn: Callable[..., Any], given: Mapping[str, Any], name: str) -> dic
 def _validate_one(key: str, value: Any, annotation: Any, name: str, fn: Callable[..., Any]) -> Any:
     if annotation is Any or type(value) is annotation:
         return value
-    from pydantic import ValidationError
+    import pydantic
 
-    adapter = _adapter(annotation)
+    adapter = adapter_of(annotation)
     if adapter is None:
         return value
     try:
         return adapter.validate_python(value)
-    except ValidationError as error:
-        details = "; ".join(
-            f"{'.'.join([key, *(str(part) for part in item['loc'])])}: {item['msg']}" for item in error.errors()
-        )
+    except pydantic.ValidationError as error:
+        details = mismatches(error, key)
         raise ParameterError(
             f"parameter {key!r} of {name!r} does not fit: {details}",
             where=place_of(fn),
@@ -138,12 +137,20 @@ def _validate_one(key: str, value: Any, annotation: Any, name: str, fn: Callable
         ) from None
 
 
+def mismatches(error: "ValidationError", *below: str) -> str:
+    """What does not fit, each with the path to its field."""
+    return "; ".join(
+        f"{'.'.join([*below, *(str(part) for part in item['loc'])]) or 'the value'}: {item['msg']}"
+        for item in error.errors()
+    )
+
+
 def _shortened(value: Any, most: int = 80) -> str:
     text = repr(value)
     return text if len(text) <= most else f"{text[:most]}..."
 
 
-def _adapter(annotation: Any) -> "TypeAdapter[Any] | None":
+def adapter_of(annotation: Any) -> "TypeAdapter[Any] | None":
     """What validates values of an annotation, made once; none for what pydantic cannot."""
     try:
         return _made_adapter(annotation)
@@ -195,10 +202,11 @@ class _NotPlain:
 _NOT_PLAIN = _NotPlain()
 
 
-def to_plain(value: Any) -> Any:
-    """A value as JSON data; `_NOT_PLAIN` when it cannot be. Dates become ISO text, pydantic models their fields."""
+def to_plain(value: Any, *, paths: bool = False) -> Any:
+    """A value as JSON data; `_NOT_PLAIN` when it cannot be. Dates become ISO text, pydantic models their fields; and
+    `paths` text, where whoever gets them knows what they were."""
     try:
-        return msgspec.to_builtins(value, enc_hook=_dump)
+        return msgspec.to_builtins(value, enc_hook=_dump_paths if paths else _dump)
     except (TypeError, ValueError, NotImplementedError, OverflowError):
         return _NOT_PLAIN
 
@@ -206,6 +214,10 @@ def to_plain(value: Any) -> Any:
 def is_plain(value: Any) -> bool:
     """Whether `to_plain` gave data."""
     return value is not _NOT_PLAIN
+
+
+def _dump_paths(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else _dump(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  of text or of bytes
 
 
 def _dump(value: Any) -> Any:

@@ -42,6 +42,10 @@ class Engine(Protocol):
         """Materialize assets at once; returns their values by key."""
         ...
 
+    def answer(self, run_id: str, value: Any, *, task: str | None) -> None:
+        """Answer what a run asks. Raises ParameterError for a value that does not fit."""
+        ...
+
 
 _scope: ContextVar[Scope | None] = ContextVar("plait_scope", default=None)
 _engine: list[Callable[[], Engine]] = []

@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+from plait.model.outcome import Outcome
+
 
 class Signal(Exception):
     """Base of what user code raises to steer its own task run."""
@@ -39,6 +41,15 @@ class LookAgain(Signal):
         self.delay = delay.total_seconds() if isinstance(delay, timedelta) else delay
         self.at = at
         super().__init__("look again")
+
+
+class Leaves(BaseException):
+    """Code of a task or a flow leaves its worker at a wait, and begins again when the wait is over. Whoever called it
+    reports the `outcome`. Not an Exception, so that `except Exception` lets it pass."""
+
+    def __init__(self, outcome: Outcome):
+        self.outcome = outcome
+        super().__init__("this code waits, and begins again when the wait is over")
 
 
 class TaskCancelled(BaseException):

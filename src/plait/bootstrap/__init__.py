@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.model.errors import UsageError, UserError
-from plait.ports import Clock, EventBus, Executor, LogReader, ResultStore, Runner, RunStore
+from plait.ports import (
+    Clock,
+    EventBus,
+    Executor,
+    LogReader,
+    ResultStore,
+    Runner,
+    RunStore,
+    Triggerer,
+    TriggerSink,
+)
 
 if TYPE_CHECKING:
     from plait.authoring.definitions import Definitions
@@ -176,6 +186,7 @@ def open_session(
         bus=open_bus(settings),
         capture=capture,
         executors=executors,
+        triggerer=lambda location, sink: open_triggerer(settings, location, sink),
         default_executor=name,
         target=str(Path(target).resolve()) if target and Path(target).exists() else target or "",
     )
@@ -196,6 +207,20 @@ def _executors(
             "plait.bootstrap:build_runner", config, segments=settings.logs, workers=workers, eager=eager
         ),
     }
+
+
+def open_triggerer(settings: Settings, location: str, sink: TriggerSink) -> Triggerer:
+    """Where triggers of a code location are awaited: in a process of their own, or, where the code lives in this
+    process only, in a thread of it."""
+    from plait.adapters.triggerers.supervisor import Supervisor
+
+    if location:
+        from plait.adapters.triggerers.process_host import ProcessHost
+
+        return Supervisor(lambda: ProcessHost(location, settings.logs), sink)
+    from plait.adapters.triggerers.thread_host import ThreadHost
+
+    return Supervisor(ThreadHost, sink)
 
 
 def user_path() -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from plait.bootstrap import Settings, open_bus, open_session, open_store, result_store, user_path
+from plait.bootstrap import Settings, open_bus, open_session, open_store, open_triggerer, result_store, user_path
 from plait.model.errors import PlaitError, StoreError
 from plait.ports import Executor, Runner, RunStore
 
@@ -50,11 +50,13 @@ class SchedulerProcess:
         from plait.adapters.clock import SystemClock
         from plait.adapters.ids import Uuid7Source
         from plait.adapters.workers.hub import WorkerHub
-        from plait.runtime.flow_host import HOST
+        from plait.runtime.callees import HOST
         from plait.runtime.lease import Lease
         from plait.runtime.scheduler import Scheduler
         from plait.runtime.service import Service
         from plait.runtime.service_threads import ServiceThreads
+        from plait.runtime.triggers import CodeTriggers
+        from plait.runtime.wait_nodes import WaitNodes
         from plait.services.deployments import Deployments
 
         self.targets = [str(Path(target).resolve()) for target in targets]
@@ -79,6 +81,9 @@ class SchedulerProcess:
             owner=lease.owner,
         )
         self._scheduler.aliases[HOST] = "flows"
+        self._triggers = CodeTriggers(self._scheduler, lambda target, sink: open_triggerer(settings, target, sink))
+        self._scheduler.carrier.start_trigger = self._triggers.start
+        self._scheduler.carrier.wait_node = WaitNodes(self._scheduler.post, result_store(settings).put).execute
         service = Service(self._scheduler, lease, publish=self._bus.publish)
         self._threads = ServiceThreads(service, self._bus, self._clock, lost=self._on_lost)
         self.hub.on_holding = lambda: self._threads.heard("runs")
@@ -131,6 +136,7 @@ class SchedulerProcess:
         """Stop everything; open runs are free for other schedulers, what workers are at goes on."""
         self.done.set()
         self.hub.part(1.0)
+        self._triggers.stop()
         self._threads.stop()
         if self._watcher.is_alive():
             self._watcher.join(timeout=5)

@@ -94,6 +94,7 @@ class Board:
         runs."""
         self._lines: dict[str, Line] = {}
         self._known: dict[int, tuple[str, str]] = {}
+        self._asks: dict[int, tuple[str, str]] = {}
         self._lock = threading.Lock()
 
     def know(self, graph: Graph) -> None:
@@ -101,10 +102,14 @@ class Board:
         self.order = {node.key: at for at, node in enumerate(graph.nodes)}
         self.open_ended = graph.kind == "flow"
 
-    def update(self, no: int, key: str, state: str) -> None:
-        """Task run number `no` of `key` is in `state` now."""
+    def update(self, no: int, key: str, state: str, asks: str | None = None) -> None:
+        """Task run number `no` of `key` is in `state` now; `asks` is what it asks people."""
         now = time.monotonic()
         with self._lock:
+            if asks is not None:
+                self._asks[no] = (key, asks)
+            elif self._asks:
+                self._asks.pop(no, None)
             before = self._known.get(no)
             if before is not None and before[1] == state:
                 return
@@ -118,6 +123,12 @@ class Board:
                 line.began = now
             if state in OVER:
                 line.ended = now
+
+    def questions(self) -> list[str]:
+        """What is asked now, and how it is answered."""
+        with self._lock:
+            asked = list(self._asks.values())
+        return [f"{key} asks: {text}  (plait runs answer {self.run_id})" for key, text in asked]
 
     def key_of(self, no: int) -> str | None:
         """The key of a task run that was seen."""

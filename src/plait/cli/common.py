@@ -29,6 +29,8 @@ STATE_STYLES = {
     "cancelling": "magenta",
     "running": "yellow",
     "retry_wait": "yellow",
+    "deferred": "blue",
+    "paused": "bold blue",
 }
 
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "scheduler": ("plait.cli.scheduler:scheduler", "Run a scheduler service."),
     "worker": ("plait.cli.worker:worker", "Run a worker for the tasks of services."),
     "deployments": ("plait.cli.deployments:deployments", "What services run: list it, pause it, let it go on."),
-    "runs": ("plait.cli.runs:runs", "Look at runs: list, show, logs, watch; start, cancel and retry them."),
+    "runs": ("plait.cli.runs:runs", "Look at runs: list, show, logs, watch; start, answer, cancel, retry."),
     "db": ("plait.cli.db:db", "The database: upgrade it, look at its version."),
     "config": ("plait.cli.config:config", "Show the settings, and where each comes from."),
     "init": ("plait.cli.init:init", "Make a project skeleton that runs."),

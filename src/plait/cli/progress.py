@@ -20,6 +20,7 @@ REFRESH = 5
 MOST_ROWS = 18
 MOST_KEYS = 60
 """More keys than this, and plain lines tell the sums only."""
+MOST_QUESTIONS = 10
 BAR = 24
 _LOOK = 0.25
 _EVERY = 5.0
@@ -52,6 +53,7 @@ class PlainLines:
     def __init__(self, board: Board, title: str, refresh: Callable[[], None], stream: TextIO):
         self._board, self._title, self._refresh, self._stream = board, title, refresh, stream
         self._told: dict[str, tuple[float, str]] = {}
+        self._asked: list[str] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="plait-progress", daemon=True)
 
@@ -76,6 +78,11 @@ class PlainLines:
         if self._title and self._board.run_id:
             self._write(f"{self._title}  {self._board.run_id}")
             self._title = ""
+        asked, before = self._board.questions(), self._asked
+        for question in asked[:MOST_QUESTIONS]:
+            if question not in before:
+                self._write(f"  {question}")
+        self._asked = asked
         lines = self._board.lines()
         if len(lines) > MOST_KEYS:
             whole, elapsed = self._board.sums()
@@ -152,6 +159,7 @@ class LiveTable:
         foot: list[Any] = []
         if len(shown) < len(lines):
             foot.append(Text(f"and {len(lines) - len(shown)} more tasks", style="dim"))
+        foot += [Text(question, style=STATE_STYLES["paused"]) for question in self._board.questions()[:MOST_QUESTIONS]]
         if len(lines) > 1 and whole.total:
             words = f"{whole.over:,} of {whole.total:,} done, {whole.active:,} running, {whole.failed:,} failed"
             foot.append(Text(words, style="dim"))

@@ -121,6 +121,12 @@ def _show(view: RunView, queries: RunQueries, logs: RunLogs) -> None:
         summary.show_failures(queries, logs, view)
 
 
+def _asks(task: Any) -> str | None:
+    """What a task run asks people now."""
+    control = task.control
+    return control.asked.prompt if control is not None and control.asked is not None else None
+
+
 class BoardFeed:
     """Keeps a board up to date from what the scheduler commits. `observe` is on its hot path; `refresh` is not."""
 
@@ -146,7 +152,7 @@ class BoardFeed:
             if not task.current:
                 self.board.drop(task.no)
             elif not body or task.child is not None:
-                self.board.update(task.no, task.key, task.state.value)
+                self.board.update(task.no, task.key, task.state.value, _asks(task))
         if decision.scopes or decision.changed:
             self._stale = True
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -35,6 +36,7 @@ def show_run(view: RunView, *, head: bool = True) -> None:
     if head:
         _show_head(view)
     show_tasks(view.tasks)
+    _show_questions(view)
     if view.tasks_left_out:
         click.echo(f"and {view.tasks_left_out:,} more task runs")
     took = f" in {seconds(view.duration_s)}" if view.duration_s is not None else ""
@@ -80,6 +82,27 @@ def show_tasks(tasks: Sequence[TaskView]) -> None:
     many = [group for group in groups if len(group) > 1]
     for group in many:
         _show_errors(group)
+
+
+def _show_questions(view: RunView) -> None:
+    """What the run asks people, and how that is answered."""
+    asked = [task for task in view.tasks if task.asks is not None]
+    for task in asked:
+        name = label(task.key, task.map_index)
+        until = f" (until {local_time(task.asks.until)})" if task.asks is not None and task.asks.until else ""
+        click.echo(f"\n{name} asks{until}: {task.asks.prompt if task.asks is not None else ''}")
+        click.echo(f"  {how_to_answer(view.run_id, name if len(asked) > 1 else '', task.asks and task.asks.schema)}")
+
+
+def how_to_answer(run_id: str, task: str, schema: dict[str, Any] | None) -> str:
+    """The command that answers a question."""
+    fields = list((schema or {}).get("properties", {}))
+    told = " ".join(f"-p {field}=..." for field in fields) if fields else "--json ..."
+    return f"plait runs answer {run_id} {_quoted(task)}{told}"
+
+
+def _quoted(task: str) -> str:
+    return f"{shlex.quote(task)} " if task else ""
 
 
 def _row(group: Sequence[TaskView]) -> tuple[tables.Cell, ...]:

@@ -8,6 +8,8 @@ PlaitError
 │   └── UsageError         plait was called wrongly (unknown run, unknown name, bad option)
 ├── TaskFailed             user code raised; carried to the caller when the original cannot be
 ├── Unfinished             a result was asked of a task run that has none (skipped, cancelled, upstream failed)
+├── WaitTimeout            what was waited for did not come in time: an event, or somebody's input
+├── TriggerFailed          what was waited for can no longer come: its trigger raised, or was stopped
 ├── StoreError             the database: cannot be opened, is of a newer version, is full
 │   └── StaleToken         a write of an execution that is no longer the holder (harmless; C3)
 └── EngineError            plait's own fault
@@ -79,6 +81,14 @@ class TaskFailed(PlaitError):
 
 class Unfinished(PlaitError):
     """The result of a task run was asked for that never produced one (skipped, cancelled, upstream failed)."""
+
+
+class WaitTimeout(PlaitError, TimeoutError):
+    """What `wait_for` or `ask` waited for did not come within its timeout."""
+
+
+class TriggerFailed(PlaitError):
+    """A trigger raised, could not be found, or was stopped because it blocked the event loop; the text says what."""
 
 
 class StoreError(PlaitError):

@@ -19,7 +19,7 @@ from plait.authoring.flow import Flow
 from plait.authoring.live import LiveGraph
 from plait.authoring.params import bound_params
 from plait.authoring.scope import in_scope
-from plait.authoring.signals import TaskCancelled
+from plait.authoring.signals import Leaves, TaskCancelled
 from plait.model.errors import EngineError
 from plait.model.ids import RunId
 from plait.model.outcome import LogSpan, Outcome
@@ -98,7 +98,7 @@ class Bodies:
         except Exception as error:  # noqa: BLE001  wrong arguments: it fails as if it had raised them itself
             return self._failed(execution, error)
         if inspect.iscoroutinefunction(body.fn):
-            return complete(self._body_on_loop(execution, body))
+            return complete(self._body_on_own_loop(execution, body))
         return self._body(execution, body, code)
 
     async def run_here_async(self, execution: Execution) -> None:
@@ -133,10 +133,10 @@ class Bodies:
                 code.ended()
 
     def start_here(self, context: Context, execution: Execution) -> None:
-        """Run an execution on a thread of its own, in this context."""
+        """Run an execution on a thread of its own, in a copy of this context: the one before may be leaving it yet."""
         number = f"{execution.run.run_id[-4:]}-{execution.no}"
         threading.Thread(
-            target=context.run, args=(self.run_here, execution), name=f"plait-body-{number}", daemon=True
+            target=context.copy().run, args=(self.run_here, execution), name=f"plait-body-{number}", daemon=True
         ).start()
 
     def start_on_loop(self, loop: asyncio.AbstractEventLoop, context: Context, execution: Execution) -> None:
@@ -172,10 +172,14 @@ class Bodies:
         try:
             with in_scope(host), in_context(context), in_transaction(self._transaction(execution)):
                 value = body.fn(**body.arguments)
+                host.waits.check_left()
                 with code.away():
                     value = replaced(value, resolved)
                     host.finish()
             outcome = self._succeeded(execution, value)
+        except Leaves as left:
+            host.leave()
+            outcome = left.outcome
         except BaseException as error:  # noqa: BLE001  a body may raise anything; it is its outcome
             outcome = self._failed(execution, error)
         return msgspec.structs.replace(outcome, started_at=started, finished_at=time.time())
@@ -188,6 +192,16 @@ class Bodies:
         with self.here.running(execution, code):
             return await self._async_body(execution, body, code)
 
+    async def _body_on_own_loop(self, execution: Execution, body: Body) -> Outcome:
+        """The loop ends with the body: when that has left at a wait, what its children still run here comes to its end
+        first."""
+        outcome = await self._body_on_loop(execution, body)
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)  # what was handed to this loop begins
+        while running := [task for task in self._on_loops if task.get_loop() is loop]:
+            await asyncio.wait(running)
+        return outcome
+
     async def _async_body(self, execution: Execution, body: Body, code: CodeOnLoop) -> Outcome:
         started = time.time()
         host = FlowHost(self, execution, body.executor, code)
@@ -196,11 +210,15 @@ class Bodies:
         try:
             with in_scope(host), in_context(context), in_transaction(self._transaction(execution)):
                 value = await body.fn(**body.arguments)
+                host.waits.check_left()
                 for future in futures_in(value):
                     await future
                 value = replaced(value, resolved)
                 await host.finish_async()
             outcome = self._succeeded(execution, value)
+        except Leaves as left:
+            host.leave()
+            outcome = left.outcome
         except BaseException as error:  # noqa: BLE001  likewise
             ended = isinstance(error, asyncio.CancelledError) and code.reason is not None
             outcome = self._failed(execution, TaskCancelled(code.reason) if ended else error)

@@ -15,9 +15,11 @@ from plait.model.wire import Execution
 from plait.runtime.binding import upstream_of
 from plait.runtime.hosted import Hosted
 from plait.runtime.shell import Shell
+from plait.runtime.wait_nodes import WAITS
 from plait.runtime.watching import Watching, fired
 
 SubRun = Callable[[Hosted, TaskRun, Token], None]
+WaitNode = Callable[[TaskRun, Execution], None]
 StartTrigger = Callable[[Hosted, TaskRun, dict[str, Any] | None], None]
 
 
@@ -38,7 +40,11 @@ class CommandCarrier:
         """Who waits for the slots of a body that goes on after it was blocked."""
         self.start_sub_run: SubRun = _no_sub_runs
         self.start_trigger: StartTrigger = _no_triggers
+        self.wait_node: WaitNode | None = None
+        """Who answers the executions of nodes that only wait."""
         self.on_end: list[Callable[[Hosted], None]] = []
+        self.on_release: list[Callable[[RunId], None]] = []
+        """Told of each run that this process hosts no longer, whatever has become of it."""
         self.rechecks: list[Callable[[], None]] = [self.watching.recheck]
         """Look in the store at what another process may have changed."""
         self._handlers: dict[type, Callable[[Hosted, Any], None]] = {
@@ -110,6 +116,10 @@ class CommandCarrier:
             return
         execution = self.execution(hosted, command)
         if execution is None:
+            return
+        task = hosted.run.tasks[command.no]
+        if self.wait_node is not None and task.node.spec.executor == WAITS:
+            self.wait_node(task, execution)
             return
         taker = self.inline.get((hosted.run.run_id, command.no))
         if taker is not None:
@@ -212,6 +222,11 @@ class CommandCarrier:
             callback(hosted)
         self.watching.run_ended(hosted)
         hosted.ended.set()
+
+    def forget(self, run_id: RunId) -> None:
+        """A run is hosted here no longer."""
+        for callback in self.on_release:
+            callback(run_id)
 
     def run_failed(self, hosted: Hosted, error: BaseException) -> None:
         """A run cannot go on in this process: tell who waits in it."""

@@ -19,6 +19,7 @@ from plait.authoring.flow import Flow
 from plait.authoring.futures import FutureList
 from plait.authoring.params import bind_call
 from plait.authoring.signals import TaskCancelled
+from plait.authoring.waiting import Wait
 from plait.authoring.where import here
 from plait.engine.run import TaskRun
 from plait.model.errors import DefinitionError, ParameterError, Unfinished, UsageError
@@ -28,6 +29,8 @@ from plait.model.states import RunState, TaskState
 from plait.model.stimuli import ChildSubmitted, ExecutionBlocked, ExecutionUnblocked, Stimulus, TransactionEnded
 from plait.model.wire import Execution
 from plait.runtime.bells import bell_of
+from plait.runtime.body_waits import BodyWaits
+from plait.runtime.callees import CALLER, RUNS, executor_of, runs_elsewhere
 from plait.runtime.calls import Call, Calls
 from plait.runtime.elements import elements, unwrapped
 from plait.runtime.ends import Ends
@@ -38,9 +41,6 @@ from plait.worker.arguments import ByRef, pickle_call
 from plait.worker.failures import exception_of
 from plait.worker.fingerprint import Unhashable, fingerprint
 
-CALLER = "caller"
-HOST = "host"
-RUNS = "runs"
 _OVER: Any = object()
 _transaction: ContextVar[str | None] = ContextVar("plait_transaction", default=None)
 
@@ -105,8 +105,9 @@ class FlowHost:
         self._unhashable: dict[str, int] = {}
         self._waiters = 0
         self._lock = threading.Lock()
-        self._open: dict[int, HostFuture] = {}
+        self._open: dict[TaskNo, HostFuture] = {}
         self._transactions = 0
+        self.waits = BodyWaits(code, self._add_wait, self._value_of, self._error_of)
 
     # --- the scope ----------------------------------------------------------------------------------------------------
 
@@ -115,7 +116,7 @@ class FlowHost:
         with self._code.away():
             if not isinstance(callee, Dag) and callee.is_async:
                 return self._call_async(callee, args, kwargs)
-            if _runs_elsewhere(callee, self._executor):
+            if runs_elsewhere(callee, self._executor):
                 return self._submit(callee, args, kwargs).result()
             return self._call_here(callee, args, kwargs)
 
@@ -194,7 +195,7 @@ class FlowHost:
     def _submit(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HostFuture:
         loop: asyncio.AbstractEventLoop | None = None
         taker: Callable[[Execution], None] | None = None
-        executor = _executor_of(callee, self._executor)
+        executor = executor_of(callee, self._executor)
         if isinstance(callee, Dag):
             _ = callee.graph  # what is wrong with it is told here, where it is called
             executor = RUNS
@@ -272,7 +273,7 @@ class FlowHost:
 
     def _record(self, call: Call, child: ChildSubmitted) -> TaskRun:
         """Add a call to the run. The scheduler's lock is held."""
-        self._check_open(call.callee)
+        self._check_open(call.callee.name)
         task = self._scheduler.add_child(self._run_id, child)
         call.future.is_of(task.no)
         if task.terminal:
@@ -286,7 +287,7 @@ class FlowHost:
         """A child is over, and that is committed."""
         self._open.pop(future.no, None)
 
-    def _check_open(self, callee: Any) -> None:
+    def _check_open(self, name: str) -> None:
         """Whether the body may call anything now."""
         hosted = self._scheduler.runs.get(self._run_id)
         task = hosted.run.tasks.get(self._no) if hosted is not None else None
@@ -295,7 +296,7 @@ class FlowHost:
         if task is None or task.terminal or task.token != self._token:
             where, wrong = here()
             raise UsageError(
-                f"{callee.name!r} is called when its flow {self._name!r} is over",
+                f"{name!r} is called when its flow {self._name!r} is over",
                 where=where,
                 wrong=wrong,
                 right="wait for the threads (or asyncio tasks) that a flow starts before it returns",
@@ -358,11 +359,14 @@ class FlowHost:
         task = hosted.run.tasks[future.no]
         live = future.live(task.token)
         if task.state is TaskState.SUCCESS:
-            return live[0] if live is not None else self._home.ends.value_of(hosted, task)
+            return live[0] if live is not None else self._value_of(task)
         error = self._error_of(task, live[1] if live is not None else None)
         if raise_on_failure:
             raise error
         return error
+
+    def _value_of(self, task: TaskRun) -> Any:
+        return self._home.ends.value_of(self._scheduler.hosted(self._run_id), task)
 
     def _error_of(self, task: TaskRun, live: BaseException | None) -> BaseException:
         """The exception that was recorded for a child: as it was raised here, or as it came; else why there is none."""
@@ -461,6 +465,28 @@ class FlowHost:
         while self._open:
             await self.until_over(next(iter(self._open.values())))
 
+    # --- events and people's input ------------------------------------------------------------------------------------
+
+    def wait(self, wait: Wait) -> dict[str, Any]:
+        """What ended a wait of the body; else the body is left."""
+        return self.waits.wait(wait, undone=_transaction.get() is not None)
+
+    def _add_wait(self, spec: TaskSpec, inputs: Any) -> TaskRun:
+        child = ChildSubmitted(parent=self._no, spec=spec, key=self._child_key(spec, (inputs,), {}))
+        with self._scheduler.lock:
+            self._check_open(spec.key)
+            task = self._scheduler.add_child(self._run_id, child)
+        self._scheduler.wake()
+        return task
+
+    def leave(self) -> None:
+        """The body was left. What has still to run on its event loop, which may end, waits for the body that begins
+        again. With the lock, so that whatever was handed out before is on its way to the loop by now."""
+        with self._scheduler.lock:
+            for no, future in list(self._open.items()):
+                if future.on_loop:
+                    self._scheduler.carrier.inline[self._run_id, no] = self._home.here.hold
+
     # --- transactions -------------------------------------------------------------------------------------------------
 
     def begin_transaction(self, name: str) -> Any:
@@ -493,21 +519,3 @@ class FlowHost:
                         ends.append(threading.Event())
                         self._home.calls.on_end(self._run_id, hook.no, ends[-1].set)
         return ends
-
-
-def _executor_of(callee: Any, default: str) -> str:
-    """Where a submitted task or flow runs: a flow's body only in this process."""
-    if isinstance(callee, (Dag, Flow)):
-        return HOST
-    return callee.options_.executor or default
-
-
-def _runs_elsewhere(callee: Any, default: str) -> bool:
-    """Whether a plain call, too, runs on an executor: a dag, a task that names one, and one that has to be ended on
-    time, which its caller's thread could not be."""
-    if isinstance(callee, Dag):
-        return True
-    if isinstance(callee, Flow):
-        return False
-    chosen = callee.options_.executor
-    return chosen is not None or default == "processes" or callee.options_.timeout is not None

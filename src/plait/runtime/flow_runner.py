@@ -48,7 +48,9 @@ class FlowRunner:
         run_id = execution.run.run_id
         hosted = session.scheduler.runs[run_id]
         try:
-            session.wait(run_id)
+            while not session.wait(run_id):
+                if session.give_back(run_id, suspended=True):  # for as long as the body waits for something
+                    return Outcome(started_at=began, finished_at=time.time())
         except Exception as error:
             log.exception("run %s cannot go on in this process", run_id)
             session.give_back(run_id)

@@ -112,6 +112,11 @@ class HostFuture:
         return self._over
 
     @property
+    def on_loop(self) -> bool:
+        """Whether its child runs on an event loop."""
+        return self._loop is not None
+
+    @property
     def state(self) -> str:
         """Its state now."""
         return self._host.state_of(self.no)

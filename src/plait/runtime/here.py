@@ -42,6 +42,10 @@ class UserCode(Protocol):
         """It is in plait's code for a while."""
         ...
 
+    def is_mine(self) -> bool:
+        """Whether the calling thread is where it runs."""
+        ...
+
 
 class CodeInThread:
     """User code in the thread that makes this."""
@@ -69,7 +73,7 @@ class CodeInThread:
     @contextlib.contextmanager
     def away(self) -> Generator[None]:
         """In plait's code. Raises TaskCancelled on the way in and out, where it has to end; so do its other threads."""
-        mine = threading.get_ident() == self._thread
+        mine = self.is_mine()
         with self._lock:
             self._depth += mine
         try:
@@ -83,6 +87,10 @@ class CodeInThread:
     def _check(self) -> None:
         if self.reason is not None:
             raise TaskCancelled(self.reason)
+
+    def is_mine(self) -> bool:
+        """Whether the calling thread runs it."""
+        return threading.get_ident() == self._thread
 
     def run(self, work: Callable[[], T]) -> T | None:
         """Do the work of the user's code; none if it was interrupted outside of what handles that. Only in here may a
@@ -136,6 +144,13 @@ class CodeOnLoop:
         """A cancellation rises at an `await`, never in plait's code."""
         return contextlib.nullcontext()
 
+    def is_mine(self) -> bool:
+        """Whether its event loop runs in the calling thread."""
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
 
 class Here:
     """Implements the port Executor."""
@@ -159,7 +174,11 @@ class Here:
     def submit(self, executions: Sequence[Execution]) -> None:
         """A retry, after a crash, of what a body called: it waits here until the replayed body calls it again."""
         for execution in executions:
-            self._unclaimed[execution.run.run_id, execution.no] = execution
+            self.hold(execution)
+
+    def hold(self, execution: Execution) -> None:
+        """It waits here until the body that begins again calls it again."""
+        self._unclaimed[execution.run.run_id, execution.no] = execution
 
     def claim(self, run_id: RunId, no: TaskNo) -> Execution | None:
         """An execution that came before it was called again."""

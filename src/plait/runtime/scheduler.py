@@ -263,6 +263,7 @@ class Scheduler:
             self.committer.forget(run_id)
             self.timers.forget_run(run_id)
             self.limits.forget_run(run_id)
+            self.carrier.forget(run_id)
 
     # --- stimuli ------------------------------------------------------------------------------------------------------
 

@@ -15,27 +15,33 @@ from typing import Any, Protocol
 
 from plait.authoring.definitions import Definitions, Workflow
 from plait.authoring.flow import Flow
+from plait.authoring.inputs import check_input
 from plait.authoring.limits import declared
 from plait.authoring.live import LiveGraph
 from plait.authoring.params import bound_params
+from plait.engine.asks import choose
 from plait.engine.decide import Decision
 from plait.engine.run import Run
 from plait.model.errors import StaleToken, UsageError
 from plait.model.ids import RunId
 from plait.model.states import RUN_TERMINAL, RunState
-from plait.model.stimuli import CancelRequested, ClearRequested
+from plait.model.stimuli import CancelRequested, ClearRequested, InputReceived, encode_stimulus
 from plait.model.wire import Execution
 from plait.ports import Capturing, Clock, EventBus, Executor, IdSource, ResultStore, Runner, RunStore
 from plait.runtime.bodies import Bodies
+from plait.runtime.callees import CALLER, HOST
 from plait.runtime.calls import Calls
-from plait.runtime.flow_host import CALLER, HOST
 from plait.runtime.here import Here
 from plait.runtime.hosted import Hosted
-from plait.runtime.lease import Lease, SessionLease
+from plait.runtime.lease import Lease, SessionLease, look_around
+from plait.runtime.own_triggers import OwnTriggers
 from plait.runtime.run_params import assets_request, request_of
 from plait.runtime.scheduler import RunRequest, Scheduler
 from plait.runtime.sub_runs import SubRuns
+from plait.runtime.suspended import is_suspended
 from plait.runtime.ticker import Ticker
+from plait.runtime.triggers import CodeTriggers, MakeTriggerer
+from plait.runtime.wait_nodes import WaitNodes
 from plait.worker.arguments import with_defaults
 from plait.worker.code import LoadedCode
 from plait.worker.harness import Harness
@@ -62,6 +68,7 @@ class Session:
         bus: EventBus,
         capture: Capturing,
         executors: Callable[[Runner], Mapping[str, Executor]],
+        triggerer: MakeTriggerer,
         default_executor: str,
         target: str = "",
     ):
@@ -74,6 +81,8 @@ class Session:
         self._bus = bus
         self._mailboxes: dict[RunId, Mailbox] = {}
         self._abandoned: set[RunId] = set()
+        self._handed_over: set[RunId] = set()
+        """Runs of a service, which hosts them while they need no process."""
         self._calls = Calls()
         self.harness = Harness(self.code, results, self._calls)
         lease = Lease(store, clock)
@@ -91,6 +100,9 @@ class Session:
         self._ends = self._bodies.ends
         self._sub_runs = SubRuns(self.scheduler, self, self._calls, self._ends, results)
         self.scheduler.observers.append(self._observe)
+        self._triggers = CodeTriggers(self.scheduler, triggerer)
+        OwnTriggers(self.scheduler, None, self._triggers.start)
+        self.scheduler.carrier.wait_node = WaitNodes(self.scheduler.post, results.put).execute
         self.scheduler.carrier.start_sub_run = self._sub_runs.start
         self.scheduler.carrier.on_end.append(self._on_end)
         self.scheduler.set_limits([limit.row() for limit in declared.values()])
@@ -108,6 +120,7 @@ class Session:
     def close(self) -> None:
         """Stop everything; runs that are not over stay in the database and can be resumed."""
         self._ticker.stop()
+        self._triggers.stop()
         for executor in self.scheduler.executors.values():
             executor.stop(1.0)
         self.lease.stop()
@@ -182,13 +195,19 @@ class Session:
         row = self.store.get_run(run_id)
         if row is None:
             raise StaleToken(f"run {run_id} is not in the database any more")
+        self._handed_over.add(run_id)
         self._take_over(run_id, definitions.workflow(row.workflow).live, epoch=epoch)
 
-    def give_back(self, run_id: RunId) -> None:
-        """Let a service go on with a run that it has handed over."""
-        self.forget(run_id)
-        self.store.let_go([run_id], self.scheduler.owner, self.scheduler.clock.now())
+    def give_back(self, run_id: RunId, *, suspended: bool = False) -> bool:
+        """Let a service go on with a run that it has handed over; with `suspended` only if it is. Whether it does."""
+        with self.scheduler.lock:  # so nobody takes what is left for the run to be for one that is gone
+            hosted = self.scheduler.runs.get(run_id)
+            if suspended and (hosted is None or hosted.has_output or not is_suspended(hosted.run)):
+                return False
+            self.forget(run_id)
+            self.store.let_go([run_id], self.scheduler.owner, self.scheduler.clock.now())
         self._bus.publish("runs")
+        return True
 
     def go_on(self, run_id: RunId, workflow: Workflow) -> None:
         """Take over the run of a dag that a flow has called."""
@@ -208,8 +227,8 @@ class Session:
         self.scheduler.pump()
 
     def wait(self, run_id: RunId, timeout: float | None = None) -> bool:
-        """Wait for a run; its flow's body runs on this thread. False when the time ran out; raises what stopped the run
-        in this process (a full disk, a lost lease)."""
+        """Wait for a run; its flow's body runs on this thread. False when the time ran out, or a run that was handed
+        over is suspended; raises what stopped the run in this process (a full disk, a lost lease)."""
         hosted = self.scheduler.runs[run_id]
         mailbox = self._mailboxes[run_id]
         assert isinstance(mailbox, queue.SimpleQueue)  # the other kind is awaited
@@ -224,9 +243,21 @@ class Session:
                 return False
             if execution is not None:
                 self._bodies.run_here(execution)
+            elif run_id in self._handed_over and is_suspended(hosted.run):
+                return False
         if hosted.error is not None:
             raise hosted.error
         return True
+
+    def answer(self, run_id: str, value: Any, *, task: str | None = None) -> None:
+        """Answer what a run asks, here or in another process (see `plait.answer`)."""
+        full = RunId(run_id)
+        paused = choose(run_id, self.store.tasks(full), task)
+        check_input(paused.asked.schema, value)
+        said = InputReceived(no=paused.no, token=paused.token, data=value)
+        self.store.put_inbox(full, encode_stimulus(said))
+        self._bus.publish("inbox")
+        look_around(self.scheduler)
 
     def cancel(self, run_id: RunId, reason: str) -> None:
         """Cancel a run of this session."""
@@ -295,6 +326,7 @@ class Session:
         self._calls.forget(run_id)
         self._ends.forget(run_id)
         self._abandoned.discard(run_id)
+        self._handed_over.discard(run_id)
 
     # --- what the scheduler tells -------------------------------------------------------------------------------------
 
@@ -308,6 +340,8 @@ class Session:
         self._hand_out_body(hosted.run, decision)
         if decision.released or decision.assets or hosted.run.state in RUN_TERMINAL:
             self._bus.publish("freed")  # a run of another process may wait for it
+        if run_id in self._handed_over and is_suspended(hosted.run):
+            self._mailboxes[run_id].put(None)
         for observer in self.observers:
             observer(hosted, decision)
 

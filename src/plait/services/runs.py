@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from typing import Any
 
+from plait.authoring.inputs import check_input
+from plait.engine.asks import Question, choose, questions
 from plait.model.errors import UsageError
 from plait.model.ids import RunId
 from plait.model.rows import RunRow
 from plait.model.states import RunState
-from plait.model.stimuli import CancelRequested, ClearRequested
+from plait.model.stimuli import CancelRequested, ClearRequested, InputReceived
 from plait.ports import Clock, RunStore
 from plait.services import inbox
 from plait.services.views import is_over
@@ -57,6 +60,29 @@ class RunRequests:
                 return row is not None
             self._pause(0.02)
         return False
+
+    def answer(self, row: RunRow, task: str | None, read: Callable[[Question], Any]) -> Question:
+        """Answer what a run asks, with what `read` makes of the question. Raises ParameterError for an answer that does
+        not fit, UsageError when nothing is asked, or several things and `task` names none."""
+        question = choose(row.run_id, self._store.tasks(row.run_id), task)
+        data = read(question)
+        check_input(question.asked.schema, data)
+        said = InputReceived(no=question.no, token=question.token, data=data)
+        inbox.say(self._store, row.run_id, said, self._wake)
+        return question
+
+    def wait_taken(self, row: RunRow, question: Question, timeout: float) -> bool:
+        """Wait until the owner of a run has taken an answer, at most `timeout` seconds."""
+        give_up = self._clock.now() + timeout
+        delay = 0.02
+        while True:
+            asked = questions(self._store.tasks(row.run_id))
+            if all((each.no, each.token) != (question.no, question.token) for each in asked):
+                return True
+            if self._clock.now() >= give_up or not self.has_owner(row):
+                return False
+            self._pause(delay)
+            delay = min(0.5, delay * 1.5)
 
     def wait(self, run_id: RunId, timeout: float) -> tuple[Ended, RunRow]:
         """Wait until a run is over, at most `timeout` seconds. A run that no live process owns is not waited for."""

@@ -1,24 +1,33 @@
 """What people and programs see of runs, as plain values: the shapes of the command line's JSON (and of the API's)."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from plait.engine.asks import asked_of
+from plait.model.naming import MapIndex, call_numbers, label, map_index
 from plait.model.outcome import ErrorInfo
 from plait.model.rows import RunRow, TaskRow
-from plait.model.states import RUN_TERMINAL, RunState
+from plait.model.states import RUN_TERMINAL, RunState, TaskState
 
-MapIndex = int | str | list[int | str] | None
+__all__ = ["MapIndex", "call_numbers", "label", "map_index"]  # besides all that is below
 _CACHED = 1
 _WITH_ERROR = frozenset({"failed", "crashed", "cancelled", "retry_wait"})
 _errors = msgspec.json.Decoder(ErrorInfo)
 
 
+class AskedView(msgspec.Struct, kw_only=True):
+    """What a paused task run asks people: a text, the JSON Schema of the answer, until when."""
+
+    prompt: str
+    schema: dict[str, Any] | None = None
+    until: str | None = None
+
+
 class TaskView(msgspec.Struct, kw_only=True):
     """One task run. `map_index` is none outside of mappings, a list in nested ones; `duration_s` is that of the last
-    attempt; `error` begins with the exception's type; `error_at` is `file:line`."""
+    attempt; `error` begins with the exception's type; `error_at` is `file:line`; `asks` is what a paused one asks."""
 
     key: str
     map_index: MapIndex = None
@@ -33,6 +42,7 @@ class TaskView(msgspec.Struct, kw_only=True):
     started_at: str | None = None
     finished_at: str | None = None
     no: int | None = None
+    asks: AskedView | None = None
 
 
 class RunLine(msgspec.Struct, kw_only=True):
@@ -133,31 +143,15 @@ def task_view(row: TaskRow, index: MapIndex = None) -> TaskView:
         started_at=iso(row.started_at),
         finished_at=iso(row.finished_at),
         no=row.no,
+        asks=_asks(row) if row.state == TaskState.PAUSED.value else None,
     )
 
 
-def map_index(path: tuple[int | str, ...]) -> MapIndex:
-    """A map path as JSON: none, its one element, or a list."""
-    return None if not path else path[0] if len(path) == 1 else list(path)
-
-
-def call_numbers(rows: Iterable[TaskRow]) -> dict[int, int]:
-    """The numbers of a flow's calls, by task run: calls of one task in one body count from 0, where there are several.
-
-    A map in a flow is several calls, so this is its index. `rows` are in the order of their numbers.
-    """
-    calls: dict[tuple[int, str], list[int]] = {}
-    for row in rows:
-        if row.parent is not None and row.child is not None and not row.path and not row.child.startswith("hook:"):
-            calls.setdefault((row.parent, row.key), []).append(row.no)
-    return {no: at for nos in calls.values() if len(nos) > 1 for at, no in enumerate(nos)}
-
-
-def label(key: str, index: MapIndex) -> str:
-    """A task run's name for people: `extract[2]`, `load[2, eu]`."""
-    if index is None:
-        return key
-    return f"{key}[{', '.join(map(str, index)) if isinstance(index, list) else index}]"
+def _asks(row: TaskRow) -> AskedView | None:
+    asked = asked_of(row)
+    if asked is None:
+        return None
+    return AskedView(prompt=asked.prompt, schema=asked.schema, until=iso(row.wait_until))
 
 
 def duration(begin: float | None, end: float | None) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from plait.authoring.retry import seconds
-from plait.authoring.signals import Fail, LookAgain, RetryAfter, Skip, TaskCancelled
+from plait.authoring.signals import Fail, Leaves, LookAgain, RetryAfter, Skip, TaskCancelled
 from plait.authoring.task import Task
 from plait.authoring.where import frames_of_user
 from plait.model.errors import TaskFailed
@@ -22,6 +22,8 @@ MOST_PICKLED_ERROR = 64 << 10
 def failure(error: BaseException, task: Task[Any, Any] | None, attempt: int) -> Outcome:
     """The outcome of an attempt that raised."""
     match error:
+        case Leaves():
+            return error.outcome
         case Skip():
             return Outcome(verdict=Verdict.SKIPPED, error=ErrorInfo(type="Skip", message=str(error)))
         case LookAgain():

@@ -16,6 +16,7 @@ import msgspec
 from plait.authoring.context import Context, in_context
 from plait.authoring.live import LiveGraph
 from plait.authoring.scope import in_scope
+from plait.authoring.signals import Leaves
 from plait.authoring.task import Task
 from plait.model.errors import UsageError
 from plait.model.graph import TaskSpec
@@ -27,8 +28,11 @@ from plait.worker.caching import key_of, look_up, remember, result_name
 from plait.worker.coroutines import complete
 from plait.worker.failures import failure
 from plait.worker.hooks import find_hook
+from plait.worker.waits import TaskWaits
 
 KEPT_RUNS = 64
+_NEVER_WAIT = ("hook", "check", "flow")
+"""Runners whose functions are called to their end; a flow's body has its host to wait for it."""
 
 
 class Code(Protocol):
@@ -136,10 +140,12 @@ class Harness:
                     value = call.fn(*call.positional, **call.named)
                     if inspect.iscoroutine(value):
                         value = yield value
+                    _check_left(context)
                     outcome = self._success(execution, call, value, context, key)
         except BaseException as error:  # noqa: BLE001  the user's code may raise anything; it becomes an outcome
             outcome = failure(error, call.task if call is not None else None, execution.attempt)
-            self._came_to(execution, None, error)
+            if not isinstance(error, Leaves):
+                self._came_to(execution, None, error)
         return msgspec.structs.replace(outcome, started_at=started, finished_at=time.time())
 
     def _came_to(self, execution: Execution, value: Any, error: BaseException | None = None) -> None:
@@ -151,7 +157,7 @@ class Harness:
     def context_of(self, execution: Execution) -> Context:
         """What the user's code can ask about its run."""
         info = execution.run
-        return Context(
+        context = Context(
             run_id=info.run_id,
             workflow=info.workflow,
             task=execution.key,
@@ -164,6 +170,9 @@ class Harness:
             tags=info.tags,
             resume=execution.resume,
         )
+        if execution.runner not in _NEVER_WAIT:
+            context.waits = TaskWaits(context)
+        return context
 
     def _prepare(self, execution: Execution, context: Context) -> Call:
         if execution.runner == "hook":
@@ -295,6 +304,17 @@ class Harness:
         run_id, no, token = execution.run.run_id, execution.no, execution.token
         name = result_name(key, run_id, no, token, output) if key is not None else f"{run_id}/{no}/{token}/{output}"
         return self._results.put(value, name)
+
+
+def _check_left(context: Context) -> None:
+    """Raise UsageError when the user's code has caught what makes it leave at a wait, and gone on."""
+    left = context.waits.left if isinstance(context.waits, TaskWaits) else None
+    if left is not None:
+        raise UsageError(
+            f"the task was to leave at its wait for {left.name!r}, but an `except BaseException` (or a bare `except`) "
+            "around it has let it go on",
+            right="except Exception:",
+        )
 
 
 # --- what a value means for the run -----------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ def main(runner: Runner, sock: socket.socket, permits: int, folder: Path, name: 
     signal.signal(signal.SIGINT, _ignore)
     log = SegmentWriter(folder, name, attach=_attach)
     _prepare_streams()
-    _prepare_logging()
+    prepare_logging()
     _reseed()
     sock.setblocking(True)
     serve(runner, sock, permits, log)
@@ -176,7 +176,8 @@ def _prepare_streams() -> None:
     faulthandler.enable(file=2)
 
 
-def _prepare_logging() -> None:
+def prepare_logging() -> None:
+    """What user code logs goes to stderr, from INFO on, unless it has said where."""
     root = logging.getLogger()
     if root.handlers:
         return

@@ -7,12 +7,10 @@ and their sub-processes before itself. On Linux, the death of the parent is sign
 """
 
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import importlib
 import os
-import select
 import selectors
 import signal
 import socket
@@ -26,6 +24,7 @@ from typing import NoReturn
 
 from plait.ports import Runner
 from plait.worker import frames, process
+from plait.worker.parent import die_with_parent, exit_with
 
 SHOW_YOURSELF = signal.SIGUSR1
 """While the zygote loads: write what every thread is doing to the log."""
@@ -36,7 +35,7 @@ def main() -> None:
     """Load, tell the parent, then serve it until it is gone."""
     control = socket.socket(fileno=int(sys.argv.pop()))
     hello = _hello(control)
-    _die_with_parent(signal.SIGTERM)
+    die_with_parent(signal.SIGTERM)
     runner = _load(hello, control)
     _warn_of_threads(hello.factory)
     gc.collect()
@@ -59,22 +58,13 @@ def _hello(control: socket.socket) -> frames.Hello:
             return hello
 
 
-def _die_with_parent(sig: int) -> None:
-    """Linux only: have the kernel send `sig` when the thread that started this process ends."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None, use_errno=True).prctl(1, sig)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it went before the call
-            os.kill(os.getpid(), sig)
-
-
 # --- loading ---------------------------------------------------------------------------------------------------------
 
 
 def _load(hello: frames.Hello, control: socket.socket) -> Runner:
     # The parent asks for the place of a hang when it gives up.
     faulthandler.register(SHOW_YOURSELF, file=2, all_threads=True)
-    with _exit_with(control):
+    with exit_with(control):
         try:
             module, _, name = hello.factory.partition(":")
             runner: Runner = getattr(importlib.import_module(module), name)(hello.config)
@@ -87,28 +77,6 @@ def _load(hello: frames.Hello, control: socket.socket) -> Runner:
     sys.stdout.flush()
     control.sendall(frames.encode(frames.Loaded()))
     return runner
-
-
-@contextlib.contextmanager
-def _exit_with(control: socket.socket):
-    """While user code loads, a short-lived thread sees to it that a parent that dies does not leave a hanging load."""
-    stop, wake = os.pipe()
-
-    def watch() -> None:
-        # The parent says nothing before `Loaded`, so anything on its socket is its end.
-        ready, _, _ = select.select([control, stop], [], [])
-        if control in ready:
-            os._exit(1)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        os.write(wake, b"x")
-        thread.join()
-        os.close(stop)
-        os.close(wake)
 
 
 def _warn_of_threads(factory: str) -> None:
@@ -202,7 +170,7 @@ class Zygote:
             os.close(self._wake_out)
             for fd in self._fds:  # of siblings that are forked next
                 os.close(fd)
-            _die_with_parent(signal.SIGKILL)
+            die_with_parent(signal.SIGKILL)
             process.main(self._runner, socket.socket(fileno=sock), permits, self._folder, worker)
             code = 0
         except BaseException:  # noqa: BLE001  there is nobody above to see it: the worker's log is the place

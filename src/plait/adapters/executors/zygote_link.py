@@ -57,7 +57,7 @@ class ZygoteLink:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=_environment(),
+                env=environment(),
                 start_new_session=True,
             )
         self.sock.sendall(frames.encode(hello))
@@ -118,8 +118,9 @@ class ZygoteLink:
         return f"its last output:\n{text}" if text else "it printed nothing"
 
 
-def _environment() -> dict[str, str]:
-    """Ours, with plait importable also where only this process's sys.path has it; the zygote undoes that on arrival."""
+def environment() -> dict[str, str]:
+    """Ours for a new process, with plait importable also where only this process's sys.path has it; which is undone
+    there on arrival."""
     environment = dict(os.environ)
     source = str(Path(plait.model.__file__).parents[2])
     if Path(source).name not in {"site-packages", "dist-packages"}:  # those are found anyway, and not before the rest

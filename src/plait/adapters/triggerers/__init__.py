@@ -1,0 +1,1 @@
+"""Where the triggers of user code are awaited: in a process of their own, or in a thread of this one."""
