@@ -18,11 +18,6 @@ from typing import TYPE_CHECKING, Any
 from plait._version import __version__
 from plait.authoring import scope as _scope
 
-if sys.platform == "win32":
-    raise ImportError(
-        "plait runs on Linux and macOS; on Windows, use it in WSL: https://learn.microsoft.com/windows/wsl"
-    )
-
 if TYPE_CHECKING:
     from plait.authoring.asset import Asset, Check, asset, check
     from plait.authoring.context import Context, context
@@ -94,6 +89,10 @@ def __getattr__(name: str) -> Any:
     module = _WHERE.get(name)
     if module is None:
         raise AttributeError(f"module 'plait' has no attribute {name!r}")
+    if sys.platform == "win32":
+        raise ImportError(
+            "plait runs on Linux and macOS; on Windows, use it in WSL: https://learn.microsoft.com/windows/wsl"
+        )
     import importlib
 
     value = getattr(importlib.import_module(module), name)

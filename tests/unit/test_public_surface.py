@@ -67,3 +67,24 @@ def test_importing_is_light(code: str):
     told = f"{code}\nimport json, sys; print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert HEAVY & set(json.loads(done.stdout)) == set()
+
+
+def test_on_windows_it_says_what_to_do():
+    """The commands that tell about the machine work there; all else names WSL, without a traceback on the command
+    line."""
+    code = """
+import sys
+import click  # which would ask Windows for its console
+sys.platform = "win32"
+from plait.cli.main import run_cli
+try:
+    from plait import task
+except ImportError as error:
+    print(error)
+print([run_cli(["run", "flows.py"]), run_cli(["--version"])])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "on Windows, use it in WSL" in done.stdout
+    assert "[2, 0]" in done.stdout
+    assert "On Windows, use it in WSL" in done.stderr
+    assert "Traceback" not in done.stderr
