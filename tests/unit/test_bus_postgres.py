@@ -123,14 +123,16 @@ def test_a_long_topic_is_cut_and_a_nul_does_no_harm(two):
 
 
 def test_no_thread_and_no_connection_is_left(url):
+    before = set(threading.enumerate())
     buses = [PostgresBus(url) for _ in range(3)]
     for bus in buses:
         Heard(bus)
         bus.publish("x")
+    assert len(set(threading.enumerate()) - before) == 3
     for bus in buses:
         bus.close()
         bus.close()
-    assert "plait-bus" not in [thread.name for thread in threading.enumerate()]
+    assert set(threading.enumerate()) <= before
 
 
 PROGRAM = """
