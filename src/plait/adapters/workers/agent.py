@@ -34,6 +34,8 @@ class _Hub(Stream):
         super().__init__(sock, m.ToAgent)
         self.address = address
         self.taken = {m.TASKS: 0, m.FLOWS: 0}
+        self.told: dict[str, m.Room] = {}
+        """The room that it knows of."""
 
 
 class _Entry:
@@ -126,6 +128,7 @@ class Agent:
                 hub = self._hubs.get(address)
                 if hub is not None:
                     self._say([hub], tasks, flows)
+            self._say([hub for hub in self._hubs.values() if self._is_hungry(hub)], [], [])
 
     def _sort(self, report: Report, by_hub: dict[str, tuple[list[Report], list[Report]]]) -> None:
         key = (report.run_id, report.token)
@@ -143,8 +146,15 @@ class Agent:
 
     def _say(self, hubs: Iterable[_Hub], tasks: list[Report], flows: list[Report]) -> None:
         for hub in hubs:
-            hub.send(m.Said(tasks, flows, self._room(hub)))
+            hub.told = self._room(hub)
+            hub.send(m.Said(tasks, flows, hub.told))
             self._watch(hub)
+
+    def _is_hungry(self, hub: _Hub) -> bool:
+        """Whether a scheduler thinks that there is no room, and there is: others had taken it, and nothing of its own
+        ends that would tell it."""
+        now = self._room(hub)
+        return any(now[kind].free > 0 and told.free <= now[kind].taken - told.taken for kind, told in hub.told.items())
 
     def _room(self, hub: _Hub) -> dict[str, m.Room]:
         """What this scheduler may send: its share of what is free."""
