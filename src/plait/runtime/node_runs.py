@@ -33,8 +33,9 @@ class NodeRuns:
     def __init__(self, scheduler: Scheduler, find: Find):
         self._scheduler = scheduler
         self._find = find
-        self._elsewhere: dict[tuple[RunId, TaskNo], RunId] = {}
-        """Runs that tasks here wait for and that another process may host, after one of the two had a new owner."""
+        self._awaited: dict[tuple[RunId, TaskNo], RunId] = {}
+        """Runs that tasks here wait for. Another process may come to host them, when they or their tasks' runs fail
+        here, or have a new owner."""
         scheduler.carrier.start_sub_run = self.start_node
         scheduler.carrier.on_end.append(self.ended)
         scheduler.carrier.rechecks.append(self.recheck)
@@ -42,12 +43,12 @@ class NodeRuns:
     def start_node(self, hosted: Hosted, task: TaskRun, token: Token) -> None:
         """A node that is a run was handed out."""
         known = self._known(hosted, task)
-        if known is None:
-            self._create(hosted, task, {"workflow": task.node.spec.workflow, "logical_date": hosted.row.logical_date})
-        elif known.state in RUN_TERMINAL:
+        if known is not None and known.state in RUN_TERMINAL:
             self._report(hosted, task, known.run_id, known.state)
-        else:
-            self._elsewhere[hosted.run.run_id, task.no] = known.run_id
+            return
+        wanted = {"workflow": task.node.spec.workflow, "logical_date": hosted.row.logical_date}
+        run_id = known.run_id if known is not None else self._create(hosted, task, wanted)
+        self._awaited[hosted.run.run_id, task.no] = run_id
 
     def start_trigger(self, hosted: Hosted, task: TaskRun, trigger: dict[str, Any]) -> None:
         """A task was deferred until a run is over (or, without `wait`, only asks for it)."""
@@ -56,9 +57,9 @@ class NodeRuns:
             self._report(hosted, task, known.run_id, known.state)
             return
         run_id = known.run_id if known is not None else self._create(hosted, task, trigger)
-        if known is not None:
-            self._elsewhere[hosted.run.run_id, task.no] = run_id
-        if not trigger.get("wait", True):
+        if trigger.get("wait", True):
+            self._awaited[hosted.run.run_id, task.no] = run_id
+        else:
             self._resume(hosted, task, run_id, RunState.RUNNING.value)
 
     def _known(self, hosted: Hosted, task: TaskRun) -> RunRow | None:
@@ -84,15 +85,16 @@ class NodeRuns:
 
     def recheck(self) -> None:
         """Another process may have ended a run that a task here waits for."""
-        for (run_id, no), sub_run in list(self._elsewhere.items()):
+        for (run_id, no), sub_run in list(self._awaited.items()):
             hosted = self._scheduler.runs.get(run_id)
             task = hosted.run.tasks.get(no) if hosted is not None else None
-            row = self._scheduler.store.get_run(sub_run)
-            if hosted is None or task is None or row is None or task.terminal:
-                del self._elsewhere[run_id, no]
-            elif row.state in RUN_TERMINAL:
-                del self._elsewhere[run_id, no]
-                self._report(hosted, task, row.run_id, row.state)
+            if hosted is None or task is None or task.terminal:
+                del self._awaited[run_id, no]
+            elif sub_run not in self._scheduler.runs:
+                row = self._scheduler.store.get_run(sub_run)
+                if row is None or row.state in RUN_TERMINAL:
+                    del self._awaited[run_id, no]
+                    self._report(hosted, task, sub_run, row.state if row is not None else "deleted")
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
@@ -104,6 +106,7 @@ class NodeRuns:
         if hosted is None or task is None or sub.error is not None:
             return
         if sub.row.extra.get("attempt") == _attempt(task):
+            self._awaited.pop((hosted.run.run_id, task.no), None)
             self._report(hosted, task, sub.run.run_id, sub.run.state.value)
 
     def _report(self, hosted: Hosted, task: TaskRun, run_id: RunId, state: str) -> None:
@@ -126,12 +129,14 @@ class NodeRuns:
 
     def _result(self, run_id: RunId) -> dict[str, Stored]:
         """The value of a run, where one task of it is that."""
-        hosted = self._scheduler.runs.get(run_id)
-        if hosted is None or hosted.graph.result is None:
+        store = self._scheduler.store
+        row = store.get_run(run_id)
+        graph = store.load_graph(row.graph_hash) if row is not None else None
+        if graph is None or graph.result is None:
             return {}
-        key, output = hosted.graph.result
-        task = hosted.run.current(key)
-        stored = hosted.outputs.get([task.no]).get(task.no, {}).get(output) if task is not None else None
+        key, output = graph.result
+        no = next((each.no for each in store.tasks(run_id) if (each.key, tuple(each.path)) == (key, ())), None)
+        stored = store.outputs(run_id, [no]).get(no, {}).get(output) if no is not None else None
         return {"result": stored} if stored is not None else {}
 
 
