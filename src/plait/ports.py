@@ -91,7 +91,7 @@ class Transaction(Protocol):
 
     def create_run(self, row: RunRow) -> bool:
         """Insert a new run. False, and nothing is written, when a run of this occurrence exists, also if it has this id
-        (F9). Otherwise an id that exists raises StoreError."""
+        (F9). Otherwise an id that exists raises StoreError. StaleToken when the row's owner was swept."""
         ...
 
     def expect(self, keys: Iterable[str]) -> None:
@@ -280,7 +280,8 @@ class RunStore(Protocol):
         """Lease a run that nobody live owns; returns the new epoch. Raises StoreError when a live owner has it.
 
         With `epoch` the run is handed over: its live owner leases it under this epoch and has asked for it (StaleToken
-        when it is another by now); its slots stay taken. Without, they are freed.
+        when it is another by now); its slots stay taken. Without, they are freed. An owner that was swept gets nothing
+        (StoreError).
         """
         ...
 
@@ -291,7 +292,11 @@ class RunStore(Protocol):
     def claim(self, owner: str, limit: int) -> list[RunId]:
         """Lease at most `limit` service-owned runs that nobody owns, oldest first: open ones, and those that are over
         for which something lies in the inbox and whose owner is not registered any more. Each gets a new epoch and
-        keeps its slots; two that claim at once get different ones."""
+        keeps its slots; two that claim at once get different ones. An owner that was swept gets none."""
+        ...
+
+    def owned(self, owner: str) -> list[RunId]:
+        """The open service-owned runs that an owner leases, oldest first."""
         ...
 
     def let_go(self, run_ids: Sequence[RunId], owner: str, now: float, *, crashed: str = "") -> None:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from plait.model.errors import StaleToken
+from plait.model.errors import StaleToken, StoreError
 from tests.conformance.stores.kinds import acquire, create, owner_row, run_row, slot_row, task_row, write
 
 
@@ -157,3 +157,34 @@ def test_nobody_lets_go_what_others_have(held, crashed):
     held.let_go(["r1"], "you", 9.0, crashed=crashed)
     held.let_go([], "me", 9.0, crashed=crashed)
     assert [held.load_run(run_id) for run_id in ("r1", "r3")] == before
+
+
+# --- what an owner has ------------------------------------------------------------------------------------------------
+
+
+def test_an_owner_finds_its_open_service_owned_runs(store):
+    store.renew(owner_row())
+    create(
+        store,
+        served("r2", owner="me"),
+        served("r1", owner="me", state="cancelling"),
+        served("over", owner="me", state="failed"),
+        run_row("session's", owner="me"),
+        served("another's", owner="you"),
+        served("free"),
+    )
+    assert store.owned("me") == ["r1", "r2"]
+    assert store.owned("nobody") == []
+
+
+def test_an_owner_that_was_swept_leases_nothing_any_more(store):
+    store.renew(owner_row())
+    create(store, served("r1"), run_row("r2", state="failed"))
+    store.sweep(["me"], "died", 5.0)
+    assert store.claim("me", 10) == []
+    with pytest.raises(StoreError, match="declared dead"):
+        store.take_over("r2", "me", 6.0)
+    with pytest.raises(StaleToken, match="declared dead"), store.transaction() as tx:
+        tx.create_run(run_row("r3", owner="me"))
+    assert store.get_run("r3") is None
+    assert store.claim("you", 10) == ["r1"]

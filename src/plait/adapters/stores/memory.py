@@ -305,6 +305,8 @@ class MemoryStore:
             rows = self._tables.runs.get(run_id)
             if rows is None:
                 raise StoreError(f"there is no run {run_id}")
+            if owner in self._tables.swept:
+                raise StoreError(f"{owner} was declared dead, and cannot take over run {run_id}")
             run = rows.run
             if epoch is not None and epoch != run.epoch:
                 raise StaleToken(f"run {run_id} is leased under epoch {run.epoch}, not {epoch}")
@@ -324,6 +326,8 @@ class MemoryStore:
     def claim(self, owner: str, limit: int) -> list[RunId]:
         """Lease service-owned runs that nobody owns, oldest first."""
         with self._writing(), self._reading():
+            if owner in self._tables.swept:
+                return []
             asked_for = {row.run_id for row in self._tables.inbox.values()}
             free = sorted(
                 run_id
@@ -339,6 +343,14 @@ class MemoryStore:
         if run.state in RUN_TERMINAL:
             return asked_for and run.owner not in self._tables.owners
         return run.owner is None
+
+    def owned(self, owner: str) -> list[RunId]:
+        """The open service-owned runs of an owner, oldest first."""
+        with self._reading():
+            rows = (each.run for each in self._tables.runs.values())
+            return sorted(
+                run.run_id for run in rows if run.owner == owner and not run.session and run.state not in RUN_TERMINAL
+            )
 
     def let_go(self, run_ids: Sequence[RunId], owner: str, now: float, *, crashed: str = "") -> None:
         """Give up runs of this owner; with `crashed` (the reason) they are marked so, unless they are over."""

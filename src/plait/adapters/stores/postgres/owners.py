@@ -69,6 +69,8 @@ def take_over(connection: Connection, run_id: RunId, owner: str, now: float, epo
     found = execute(connection, queries.HOLDER, (run_id,)).fetchone()
     if found is None:
         raise StoreError(f"there is no run {run_id}")
+    if _is_swept(connection, owner):
+        raise StoreError(f"{owner} was declared dead, and cannot take over run {run_id}")
     run, holder, current, state = found
     if epoch is not None and epoch != current:
         raise StaleToken(f"run {run_id} is leased under epoch {current}, not {epoch}")
@@ -82,8 +84,14 @@ def take_over(connection: Connection, run_id: RunId, owner: str, now: float, epo
     return current + 1
 
 
+def _is_swept(connection: Connection, owner: str) -> bool:
+    return execute(connection, queries.IS_SWEPT, (owner,)).fetchone() == (True,)
+
+
 def claim(connection: Connection, owner: str, limit: int) -> list[RunId]:
     """Give an owner runs that nobody owns."""
+    if _is_swept(connection, owner):
+        return []
     found = [row for statement in queries.CLAIMABLE for row in execute(connection, statement, (limit,)).fetchall()]
     oldest = sorted(found)[:limit]
     execute(connection, queries.CLAIM, (owner, [run for _, run in oldest]))
@@ -104,11 +112,11 @@ def let_go(connection: Connection, run_ids: Sequence[RunId], owner: str, now: fl
 def sweep(connection: Connection, dead: Sequence[str], reason: str, now: float) -> list[RunId]:
     """Declare owners dead; returns their open runs, which are crashed now or, of a service, without an owner."""
     dead = sorted(set(dead))
+    execute(connection, queries.MARK_SWEPT, (now, dead))  # first: from now on they lease nothing more
     lost = execute(connection, queries.OPEN_RUNS_OF, (dead,)).fetchall()
     execute(connection, queries.FREE_SLOTS_OF, (dead,))
     _crash(connection, [run for run, _, session in lost if session], encoding.printable(reason), now)
     execute(connection, queries.ORPHAN_RUNS, ([run for run, _, session in lost if not session],))
-    execute(connection, queries.MARK_SWEPT, (now, dead))
     execute(connection, queries.FORGET_SWEPT, (now - REMEMBER_SWEPT,))
     return sorted(RunId(run_id) for _, run_id, _ in lost)
 

@@ -182,6 +182,12 @@ _ASKED = (
 )
 """One that is over, to which something is said. It keeps the name of the owner that ended it, who may be long gone."""
 
+IS_SWEPT = "SELECT swept_at IS NOT NULL FROM owners WHERE owner = %s FOR SHARE"
+"""Whether an owner was declared dead: it leases nothing any more. It stays as it is until this transaction ends."""
+
+OWNED = f"SELECT run_id FROM runs WHERE {OPEN} AND owner = %s AND NOT session ORDER BY run_id"
+"""The open service-owned runs of an owner, oldest first."""
+
 HAS_CLAIMABLE = f"SELECT EXISTS (SELECT 1 FROM runs WHERE {UNOWNED}) OR EXISTS (SELECT 1 FROM runs WHERE {_ASKED})"
 """Whether there is anything to claim."""
 

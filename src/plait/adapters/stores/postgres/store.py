@@ -323,6 +323,10 @@ class PostgresStore:
         self._forget(found)
         return found
 
+    def owned(self, owner: str) -> list[RunId]:
+        """The open service-owned runs of an owner, oldest first."""
+        return [RunId(columns[0]) for columns in self._all(queries.OWNED, owner)]
+
     def let_go(self, run_ids: Sequence[RunId], owner: str, now: float, *, crashed: str = "") -> None:
         """Give up runs of this owner; with `crashed` (the reason) they are marked so, unless they are over."""
         self._forget(self._change(lambda connection: owners.let_go(connection, run_ids, owner, now, crashed)))

@@ -27,6 +27,8 @@ def take_over(connection: sqlite3.Connection, run_id: RunId, owner: str, now: fl
     found = connection.execute(queries.HOLDER, (run_id,)).fetchone()
     if found is None:
         raise StoreError(f"there is no run {run_id}")
+    if connection.execute(queries.IS_SWEPT, (owner,)).fetchone():
+        raise StoreError(f"{owner} was declared dead, and cannot take over run {run_id}")
     run, holder, current, state = found
     if epoch is not None and epoch != current:
         raise StaleToken(f"run {run_id} is leased under epoch {current}, not {epoch}")
@@ -42,6 +44,8 @@ def take_over(connection: sqlite3.Connection, run_id: RunId, owner: str, now: fl
 
 def claim(connection: sqlite3.Connection, owner: str, limit: int) -> list[RunId]:
     """Give an owner runs that nobody owns."""
+    if connection.execute(queries.IS_SWEPT, (owner,)).fetchone():
+        return []
     found = [RunId(columns[0]) for columns in connection.execute(queries.CLAIMABLE, (limit,))]
     connection.execute(queries.CLAIM, (owner, json.dumps(found)))
     return found

@@ -243,6 +243,9 @@ HOLDER = "SELECT id, owner, epoch, state FROM runs WHERE run_id = ?"
 TAKE_OVER = "UPDATE runs SET owner = ?, epoch = ? WHERE id = ?"
 """Give a run to another owner under a new epoch."""
 
+IS_SWEPT = "SELECT 1 FROM owners WHERE owner = ? AND swept_at IS NOT NULL"
+"""Whether an owner was declared dead: it leases nothing any more."""
+
 CLAIMABLE = (
     f"SELECT run_id FROM runs WHERE owner IS NULL AND session = 0 AND {OPEN} "
     f"UNION SELECT run_id FROM inbox JOIN runs USING (run_id) WHERE session = 0 AND {FINAL} "
@@ -274,6 +277,9 @@ OPEN_RUNS_OF = (
     f"SELECT id, run_id, session FROM runs WHERE {OPEN} AND owner IN (SELECT value FROM json_each(?)) ORDER BY run_id"
 )
 """The open runs of some owners."""
+
+OWNED = f"SELECT run_id FROM runs WHERE {OPEN} AND owner = ? AND session = 0 ORDER BY run_id"
+"""The open service-owned runs of an owner, oldest first."""
 
 FREE_SLOTS_OF = (
     "DELETE FROM slots WHERE run_id IN (SELECT DISTINCT slots.run_id FROM slots JOIN runs USING (run_id) "

@@ -395,6 +395,10 @@ class SqliteStore:
         with self._writing() as connection:
             return leases.claim(connection, owner, limit)
 
+    def owned(self, owner: str) -> list[RunId]:
+        """The open service-owned runs of an owner, oldest first."""
+        return [RunId(columns[0]) for columns in self._all(queries.OWNED, owner)]
+
     def let_go(self, run_ids: Sequence[RunId], owner: str, now: float, *, crashed: str = "") -> None:
         """Give up runs of this owner; with `crashed` (the reason) they are marked so, unless they are over."""
         with self._writing() as connection:
