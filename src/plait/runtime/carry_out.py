@@ -5,6 +5,7 @@ from typing import Any
 
 from plait.engine.run import TaskRun
 from plait.model import commands as c
+from plait.model.errors import StoreError
 from plait.model.ids import RunId, TaskNo, Token
 from plait.model.outcome import ErrorInfo, Outcome, RetryVerdict, Verdict
 from plait.model.policies import LimitUse
@@ -29,7 +30,7 @@ class CommandCarrier:
     def __init__(self, scheduler: Shell):
         self._scheduler = scheduler
         self._submissions: dict[str, list[Execution]] = {}
-        self._leaving: list[RunId] = []
+        self._leaving: dict[RunId, Token] = {}
         self.watching = Watching(scheduler)
         self._begun: set[tuple[RunId, Token]] = set()
         self.pickled: dict[tuple[RunId, TaskNo], Callable[[], bytes]] = {}
@@ -68,9 +69,10 @@ class CommandCarrier:
                 self._handlers[type(command)](hosted, command)
             except Exception as error:  # noqa: BLE001  one command that cannot be carried out fails its run alone
                 self._scheduler.fail([hosted], error)
-        leaving, self._leaving = self._leaving, []
+        leaving, self._leaving = self._leaving, {}
         for run_id in leaving:  # before its worker can take it over
             self._scheduler.release(run_id)
+        self._scheduler.handed_over.update(leaving)
         submissions, self._submissions = self._submissions, {}
         for name, executions in submissions.items():
             self._scheduler.executors[name].submit(executions)
@@ -136,7 +138,7 @@ class CommandCarrier:
             return
         self._submissions.setdefault(name, []).append(execution)
         if self._scheduler.executors[name].capabilities.takes_runs:
-            self._leaving.append(hosted.run.run_id)
+            self._leaving[hosted.run.run_id] = command.token
 
     def _cancel(self, hosted: Hosted, command: c.CancelExecution) -> None:
         for executor in self._scheduler.executors.values():
@@ -201,6 +203,8 @@ class CommandCarrier:
             return
         try:
             self.start_sub_run(hosted, task, command.token)
+        except StoreError:  # whether there is a run now nobody knows: whoever goes on with this one looks
+            raise
         except Exception as error:  # noqa: BLE001  the workflow is unknown, a parameter wrong: the task fails, the run decides
             info = ErrorInfo(type=type(error).__name__, message=str(error))
             outcome = Outcome(verdict=Verdict.FAILED, error=info, retry=RetryVerdict.NEVER)

@@ -66,7 +66,7 @@ class Committer:
             hosted = self._scheduler.runs.get(run_id)
             if hosted is None:
                 limits.release(request.owner)
-            elif alone and run_id not in touched:
+            elif self._is_left_out(run_id, touched, alone=alone):
                 continue
             elif not tx.is_leased(run_id, hosted.run.epoch):
                 limits.release(request.owner)
@@ -86,6 +86,10 @@ class Committer:
             decide(hosted.run, SlotsGranted(no=TaskNo(no)), now)
             self._carrier.slots_granted(hosted.run.run_id, TaskNo(no))
 
+    def _is_left_out(self, run_id: RunId, touched: Touched, *, alone: bool) -> bool:
+        """Whether a run has no part in this transaction: one is alone in it, or it is one that has its own."""
+        return run_id not in touched if alone else run_id in self._scheduler.suspects
+
     # --- dispatch -----------------------------------------------------------------------------------------------------
 
     def _dispatch(self, touched: Touched, room: dict[str, int], now: float, *, alone: bool) -> None:
@@ -96,18 +100,16 @@ class Committer:
         for executor, waiting in list(self.hungry.items()):
             free = room.get(executor, UNLIMITED)
             if free > 0:
-                self._feed(executor, free, waiting, now, only=touched if alone else None, touched=touched)
+                self._feed(executor, free, waiting, now, touched, alone=alone)
             if not waiting:
                 del self.hungry[executor]
 
-    def _feed(
-        self, executor: str, free: int, waiting: Touched, now: float, *, only: Touched | None, touched: Touched
-    ) -> None:
+    def _feed(self, executor: str, free: int, waiting: Touched, now: float, touched: Touched, *, alone: bool) -> None:
         fed: list[RunId] = []
         for run_id, hosted in waiting.items():
             if free <= 0:
                 break
-            if only is not None and run_id not in only:
+            if self._is_left_out(run_id, touched, alone=alone):
                 continue
             run = hosted.run
             for name in [name for name in run.ready if self._scheduler.executor_of(name) == executor]:
@@ -121,6 +123,13 @@ class Committer:
                 fed.append(run_id)
         for run_id in fed:
             del waiting[run_id]
+
+    def is_starving(self) -> bool:
+        """Whether something that is ready was held back, and there is room for it: what was handed out beside it did
+        not need any."""
+        return any(
+            self._scheduler.executors[name].capacity() > 0 for name in self.hungry if name in self._scheduler.executors
+        )
 
     def forget(self, run_id: RunId) -> None:
         """A run is not hosted any more."""

@@ -7,6 +7,7 @@ import msgspec
 from plait.model.errors import StoreError
 from plait.model.ids import RunId
 from plait.model.rows import InboxRow
+from plait.model.states import RUN_TERMINAL
 from plait.model.stimuli import Stimulus, decode_stimulus
 from plait.ports import RunStore
 from plait.runtime.hosted import Hosted
@@ -22,9 +23,11 @@ class Deliveries:
         self._store = store
 
     def accept(self, hosted: Hosted | None, row: InboxRow) -> Stimulus | None:
-        """What a row says to its run; none if it is with that run already. What nobody here can decide is deleted."""
+        """What a row says to its run; none if it is with that run already, or if the run is to be taken up again. What
+        nobody here can decide is deleted."""
         if hosted is None:
-            self._forget(row.run_id, row.id, "this process has ended with it")
+            if self._is_over(row.run_id):
+                self._forget(row.run_id, row.id, "this process has ended with it")
             return None
         if hosted.error is not None or row.id in hosted.delivered:
             return None
@@ -43,6 +46,11 @@ class Deliveries:
             hosted.decided.append(number)
         else:
             self._forget(hosted.run.run_id, number, f"it made the run fail here ({hosted.error!r})")
+
+    def _is_over(self, run_id: RunId) -> bool:
+        """Whether nobody goes on with a run. A service does, also with one that is over."""
+        run = self._store.get_run(run_id)
+        return run is None or (run.session and run.state in RUN_TERMINAL)
 
     def _forget(self, run_id: RunId, number: int, why: str) -> None:
         log.warning("something that was said to run %s is dropped: %s", run_id, why)

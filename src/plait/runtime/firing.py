@@ -38,12 +38,13 @@ class Firing:
         due = AT_ONCE
         while due == AT_ONCE:
             made: list[tuple[RunRow, Graph]] = []
-            with self._scheduler.store.transaction() as tx:
-                rows = tx.due_triggers(now, AT_ONCE)
-                for row in rows:
-                    made += self._fire(tx, row, now)
-            for run, graph in made:
-                self._scheduler.host(run, graph)
+            with self._scheduler.lock:  # nobody takes stock between the making of a run and its hosting
+                with self._scheduler.store.transaction() as tx:
+                    rows = tx.due_triggers(now, AT_ONCE)
+                    for row in rows:
+                        made += self._fire(tx, row, now)
+                for run, graph in made:
+                    self._scheduler.host(run, graph)
             self._scheduler.pump()  # workers begin with these while the next ones are made
             due = len(rows)
             count += len(made)

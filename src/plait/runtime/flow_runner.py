@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 from plait.authoring.definitions import Definitions
-from plait.model.errors import StaleToken
-from plait.model.ids import TOKEN_BITS
+from plait.model.errors import StaleToken, StoreError
+from plait.model.ids import TOKEN_BITS, RunId
 from plait.model.outcome import Outcome
 from plait.model.states import RUN_TERMINAL
 from plait.model.wire import Execution
@@ -32,31 +32,48 @@ class FlowRunner:
         """Host the run until it is over. What the run came to is recorded by its session; the outcome only says that
         this process is done with it."""
         began = time.time()
-        run_id = execution.run.run_id
+        run_id, epoch = execution.run.run_id, execution.token >> TOKEN_BITS
         try:
-            if self._session is None:
-                self._session = self._open_session()
-            self._session.host(run_id, self._definitions, epoch=execution.token >> TOKEN_BITS)
+            session = self._host(run_id, epoch)
         except StaleToken as error:
             log.info("%s", error)
             return Outcome(started_at=began, finished_at=time.time())
-        except Exception as error:  # noqa: BLE001  the run was not taken over: its scheduler decides
+        except Exception as error:  # noqa: BLE001  the run was not taken over, or is given back: its scheduler decides
             return endings.runner_raised(error, began)
-        return self._attend(self._session, execution, began)
+        return self._attend(session, run_id, began)
 
-    def _attend(self, session: Session, execution: Execution, began: float) -> Outcome:
-        run_id = execution.run.run_id
+    def _host(self, run_id: RunId, epoch: int) -> Session:
+        """The session of this process, which hosts the run now; a new one if others took the one before for dead."""
+        if self._session is not None and self._session.lease.lost:
+            self._session.close()
+            self._session = None
+        if self._session is None:
+            self._session = self._open_session()
+        try:
+            self._session.host(run_id, self._definitions, epoch=epoch)
+        except StaleToken:
+            raise
+        except StoreError:  # nobody knows whether it was taken over
+            self._session.give_back(run_id)
+            raise
+        return self._session
+
+    def _attend(self, session: Session, run_id: RunId, began: float) -> Outcome:
         hosted = session.scheduler.runs[run_id]
         try:
             while not session.wait(run_id):
                 if session.give_back(run_id, suspended=True):  # for as long as the body waits for something
                     return Outcome(started_at=began, finished_at=time.time())
+        except StaleToken as error:
+            log.info("%s", error)
+            session.forget(run_id)
         except Exception as error:
             log.exception("run %s cannot go on in this process", run_id)
             session.give_back(run_id)
             return endings.runner_raised(error, began)
-        if hosted.run.state in RUN_TERMINAL:
-            session.forget(run_id)
         else:
-            session.give_back(run_id)
+            if hosted.run.state in RUN_TERMINAL:
+                session.forget(run_id)
+            else:
+                session.give_back(run_id)
         return Outcome(started_at=began, finished_at=time.time())

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 
 from plait.model.errors import StoreError
+from plait.model.ids import RunId
 from plait.model.rows import OwnerRow
 from plait.ports import Clock, EventBus, RunStore
 from plait.runtime.scheduler import Scheduler
@@ -67,11 +68,12 @@ class Lease:
         """Sweep the owners that are dead; returns the runs that were theirs."""
         return sweep_dead(self._store, self._clock.now(), host=self._host, alive=self._alive)
 
-    def release(self, reason: str) -> None:
+    def release(self, reason: str, *, forget: bool = True) -> None:
         """End in order: the owner's row goes; open runs of a session count as crashed for that reason, those of a
-        service are free."""
+        service are free. Unless `forget`, it is remembered as dead: what a thread of it still leases is refused."""
         self._store.sweep([self.owner], reason, self._clock.now())
-        self._store.release_owner(self.owner)
+        if forget:
+            self._store.release_owner(self.owner)
 
 
 def sweep_dead(store: RunStore, now: float, *, host: str = "", alive: Alive = is_alive) -> list[str]:
@@ -89,13 +91,52 @@ def sweep_dead(store: RunStore, now: float, *, host: str = "", alive: Alive = is
     return [str(run_id) for run_id in store.sweep(dead, "its process died", now)]
 
 
-class SessionLease:
-    """Keeps a session's lease by a thread of its own, and takes what others leave for its runs."""
+class Returns:
+    """Runs that this process gives back to whoever goes on with them: until the store has taken them."""
 
-    def __init__(self, lease: Lease, store: RunStore, bus: EventBus):
-        self._lease = lease
+    def __init__(self, store: RunStore, clock: Clock, owner: str, publish: Callable[[str], None]):
         self._store = store
+        self._clock = clock
+        self._owner = owner
+        self._publish = publish
+        self._owed: dict[RunId, None] = {}
+        self.lock = threading.Lock()
+        """Held while runs are being given back: none of them is taken over again meanwhile."""
+
+    def give_back(self, run_id: RunId) -> None:
+        """It is not this process's any more: now, or as soon as the store answers."""
+        with self.lock:
+            self._owed[run_id] = None
+        self.settle()
+
+    def keep(self, run_id: RunId) -> None:
+        """It is about to be this process's again."""
+        with self.lock:
+            self._owed.pop(run_id, None)
+
+    def settle(self) -> None:
+        """Give back what is owed."""
+        with self.lock:
+            if not self._owed:
+                return
+            try:
+                self._store.let_go(list(self._owed), self._owner, self._clock.now())
+            except StoreError as error:
+                log.warning("%d runs could not be given back, it is tried again: %s", len(self._owed), error)
+                return
+            self._owed.clear()
+        self._publish("runs")
+
+
+class SessionLease:
+    """Keeps a session's lease by a thread of its own, and takes what others leave for its runs. `lost` is set when
+    others have declared this process dead."""
+
+    def __init__(self, lease: Lease, store: RunStore, clock: Clock, bus: EventBus):
+        self._lease = lease
         self._bus = bus
+        self.lost = False
+        self.returns = Returns(store, clock, lease.owner, bus.publish)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._scheduler: Scheduler | None = None
@@ -112,13 +153,19 @@ class SessionLease:
     def _run(self) -> None:
         while not self._stop.wait(RENEW_SECONDS):
             try:
-                if not self._lease.renew():
+                if not self.holds():
                     log.error("another process took over the runs of this one, which had been silent for too long")
                     return
+                self.returns.settle()
                 self._look()
                 self._lease.sweep()
             except StoreError as error:
                 log.warning("the lease could not be renewed, it is tried again: %s", error)
+
+    def holds(self) -> bool:
+        """Prolong the lease; whether this process is still taken for alive."""
+        self.lost = not self._lease.renew()
+        return not self.lost
 
     def _heard(self, topic: str) -> None:
         self._look()

@@ -39,6 +39,11 @@ class Recovery:
         with self._lock:
             return self._due[0][0] if self._due else None
 
+    def __contains__(self, run_id: RunId) -> bool:
+        """Whether a run waits to be tried again."""
+        with self._lock:
+            return any(each == run_id for _, each in self._due)
+
     def failed(self, hosted: Hosted, error: BaseException) -> None:
         """A hosted run cannot go on as it is."""
         run_id = hosted.run.run_id
@@ -89,10 +94,13 @@ class Recovery:
         return taken
 
     def _again(self, run_id: RunId) -> None:
-        row = self._scheduler.store.get_run(run_id)
-        if row is None or row.owner != self._scheduler.owner:
-            raise StaleToken(f"run {run_id} is another process's")
-        self._scheduler.resume(run_id, epoch=row.epoch)
+        with self._scheduler.lock:
+            if run_id in self._scheduler.runs:
+                return
+            row = self._scheduler.store.get_run(run_id)
+            if row is None or row.owner != self._scheduler.owner:
+                raise StaleToken(f"run {run_id} is another process's")
+            self._scheduler.resume(run_id, epoch=row.epoch)
 
     def _give_up(self, run_id: RunId, error: BaseException | None) -> None:
         told = f"{type(error).__name__}: {error}" if error is not None else "unknown"

@@ -12,10 +12,11 @@ A decision that raises fails its run alone: the aggregate is dropped, the run ca
 commit that fails drops what it touched, in the same way.
 """
 
+import contextlib
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from plait.engine.build import restore
@@ -24,7 +25,7 @@ from plait.engine.limits import RUN, LimitBook
 from plait.engine.plan import Plan
 from plait.engine.run import Run, TaskRun
 from plait.model.commands import Command
-from plait.model.errors import EngineError, StoreError, UsageError
+from plait.model.errors import EngineError, StaleToken, StoreError, UsageError
 from plait.model.graph import Graph
 from plait.model.ids import RunId, Token
 from plait.model.policies import LimitUse
@@ -68,6 +69,15 @@ First = Callable[[Run], Iterable[Stimulus]]
 def nothing(run: Run) -> Iterable[Stimulus]:
     """Nothing more is known than what its rows tell."""
     return ()
+
+
+def said(report: Report) -> Stimulus:
+    """What a report says to its run."""
+    if isinstance(report, Finished):
+        return ExecutionFinished(no=report.no, token=report.token, outcome=report.outcome)
+    if isinstance(report, Started):
+        return ExecutionStarted(no=report.no, token=report.token)
+    return ExecutionReturned(no=report.no, token=report.token)
 
 
 class Said(NamedTuple):
@@ -116,6 +126,8 @@ class Scheduler:
         """Hears reports on runs that are not hosted here."""
         self.recover: Callable[[Hosted, BaseException], None] | None = None
         """Takes runs that failed in this process, to go on with them from their rows; nobody does that in a session."""
+        self.handed_over: dict[RunId, Token] = {}
+        """Runs that left with the execution of their body, of which no end was reported yet."""
         self.suspects: set[RunId] = set()
         """Runs of which one may be what made a commit fail: each is committed alone, until that has worked once."""
         self.lock = threading.RLock()
@@ -151,7 +163,17 @@ class Scheduler:
         with self.lock:
             hosted = Hosted(Run(row.run_id, self.plan_of(row.graph_hash, graph)), row, self.store)
             self.runs[row.run_id] = hosted
-            self.admission.admit(hosted)
+            with self._hosting(row.run_id):
+                self.admission.admit(hosted)
+
+    @contextlib.contextmanager
+    def _hosting(self, run_id: RunId) -> Iterator[None]:
+        """A run is hosted whole, or not at all: what is left half-way would wait for ever."""
+        try:
+            yield
+        except BaseException:
+            self.release(run_id)
+            raise
 
     def _check_limits(self, graph: Graph) -> None:
         """Raise UsageError when a task asks for slots that it can never get."""
@@ -214,6 +236,8 @@ class Scheduler:
         if snapshot is None:
             raise StoreError(f"run {run_id} is not in the database any more")
         row = snapshot.run
+        if row.owner != self.owner:  # it was taken for dead in between: the epoch in the row is another's
+            raise StaleToken(f"run {run_id} is {row.owner}'s by now")
         graph = graph or self.store.load_graph(row.graph_hash)
         if graph is None:
             raise StoreError(f"the graph of run {run_id} is not in the database any more")
@@ -221,16 +245,18 @@ class Scheduler:
             plan = self.plan_of(row.graph_hash, graph)
             run = restore(plan, row, snapshot.tasks, snapshot.scopes, epoch=row.epoch, now=self.clock.now())
             hosted = Hosted(run, row, self.store, snapshot.last_seq)
-            kept = self._keep(hosted, snapshot)
-            self.runs[run_id] = hosted
-            if RunState(row.state) is RunState.QUEUED:
-                self.admission.admit(hosted)
-            else:
+            self.runs[run_id] = hosted  # first: from now on, what executors keep of it is reported here
+            self.handed_over.pop(run_id, None)
+            with self._hosting(run_id):
+                kept = self._keep(hosted, snapshot)
+                if RunState(row.state) is RunState.QUEUED:
+                    self.admission.admit(hosted)
+                    return row
                 if RunState(row.state) not in RUN_TERMINAL:
                     self.admission.take_place(hosted)
-                for stimulus in first(run):
-                    self.post(run_id, stimulus)
-                self.post(run_id, OwnerChanged(epoch=row.epoch, kept=kept))
+            for stimulus in first(run):
+                self.post(run_id, stimulus)
+            self.post(run_id, OwnerChanged(epoch=row.epoch, kept=kept))
         return row
 
     def _keep(self, hosted: Hosted, snapshot: RunSnapshot) -> tuple[Token, ...]:
@@ -288,19 +314,14 @@ class Scheduler:
         self._room = True
         urgent = not reports
         for report in reports:
-            run_id, no, token = report.run_id, report.no, report.token
-            if isinstance(report, Finished):
-                stimulus: Stimulus = ExecutionFinished(no=no, token=token, outcome=report.outcome)
-                urgent = True
-            elif isinstance(report, Started):
-                stimulus = ExecutionStarted(no=no, token=token)
-            else:
-                urgent = True
-                stimulus = ExecutionReturned(no=no, token=token)
+            run_id = report.run_id
+            urgent = urgent or not isinstance(report, Started)
             if run_id in self.runs:
-                self._inbox.append(Said(run_id, stimulus))
-            else:
-                self.strays(report)
+                self._inbox.append(Said(run_id, said(report)))
+                continue
+            if not isinstance(report, Started) and self.handed_over.get(run_id) == report.token:
+                del self.handed_over[run_id]
+            self.strays(report)
         if urgent:
             self.pump()
         else:
@@ -349,7 +370,8 @@ class Scheduler:
         now = self.clock.now()
         if self.flush_at is not None and self.flush_at <= now:
             self.flush_at = None
-            self._again = self._again or bool(self._dirty)
+            self._room = True
+            self._again = self._again or bool(self._dirty or self.committer.hungry) or self.limits.may_grant()
         due = self.next_timer()
         if self._again or self._inbox or (due is not None and due <= now):
             self.pump()
@@ -392,6 +414,7 @@ class Scheduler:
             progress = self._commit(now)
             self._redeem()
             self._carry_out()
+            self._room = self._room or (progress and self.committer.is_starving())
             if not progress and not self._inbox:
                 return
 
@@ -434,25 +457,28 @@ class Scheduler:
         self._dirty[hosted.run.run_id] = hosted
 
     def _commit(self, now: float) -> bool:
-        """Write what was decided: all in one transaction or, while one of the runs may be what makes a commit fail,
-        each in one of its own. Returns whether anything was written."""
+        """Write what was decided: all in one transaction, but for runs that may be what makes a commit fail: each of
+        these in one of its own. Returns whether anything was written."""
         dirty, self._dirty = self._dirty, {}
-        if not self.suspects:
-            return self._commit_together(dirty, now)
-        written = [self._commit_together({run_id: hosted}, now, alone=True) for run_id, hosted in dirty.items()]
-        return any(written)
+        progress = False
+        for run_id in sorted(self.suspects):
+            hosted = dirty.pop(run_id, None) or self.runs.get(run_id)
+            if hosted is not None and hosted.error is None:
+                progress = self._commit_together({run_id: hosted}, now, alone=True) or progress
+        return self._commit_together(dirty, now) or progress
 
     def _commit_together(self, touched: dict[RunId, Hosted], now: float, *, alone: bool = False) -> bool:
         try:
             decisions, stale = self.committer.commit(touched, now, alone=alone)
         except Exception as error:  # noqa: BLE001  nothing was written: these runs go back to their rows
             self.fail(touched.values(), error)
+            self.flush_soon()  # others wait for slots, or for room
             return False
         except BaseException as error:  # likewise, in the middle of a commit
             self.fail(touched.values(), error)
             raise
-        self.suspects.difference_update(touched)
         for hosted, _ in decisions:
+            self.suspects.discard(hosted.run.run_id)
             hosted.committed()
         for hosted, error in stale:
             self.fail([hosted], error)

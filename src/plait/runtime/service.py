@@ -11,16 +11,20 @@ to a worker with its run: the worker's process leases it from then on, and hands
 its process dies.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterable
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from plait.engine.decide import Decision
 from plait.engine.run import Run
 from plait.model.errors import StaleToken, StoreError
-from plait.model.ids import RunId
+from plait.model.ids import TOKEN_BITS, RunId
 from plait.model.outcome import Verdict
 from plait.model.states import LIVE, RUN_TERMINAL, RunState
-from plait.model.stimuli import ExecutionFinished, ExecutionLost, Stimulus
+from plait.model.stimuli import ExecutionLost, Stimulus
 from plait.model.wire import Finished, Report, Returned, Started
 from plait.runtime.firing import Firing
 from plait.runtime.hosted import Hosted
@@ -29,7 +33,7 @@ from plait.runtime.node_runs import NodeRuns
 from plait.runtime.own_triggers import OwnTriggers
 from plait.runtime.recovery import Recovery
 from plait.runtime.run_request import RunRequest
-from plait.runtime.scheduler import Scheduler
+from plait.runtime.scheduler import Scheduler, said
 from plait.runtime.watchdog import Watchdog
 
 MOST_DEATHS = 3
@@ -38,9 +42,12 @@ to blame: that is a crashed attempt."""
 MOST_RUNS = 10_000
 """Runs that one scheduler hosts at once; more wait in the database (C8)."""
 CLAIM_AT_ONCE = 200
+MOST_REMEMBERED = 1000
+"""Runs of which it is remembered that the processes of their bodies died, until somebody goes on with them."""
 SLOW_BEATS = 3
 """On every so many-th beat the service looks at everything, as if it had missed what others said."""
 log = logging.getLogger("plait.service")
+T = TypeVar("T")
 
 
 class Service:
@@ -63,9 +70,11 @@ class Service:
         self._most_runs = most_runs
         self._beats = 0
         self._freed = False
-        self._crashes: dict[RunId, str] = {}
-        """Why the processes ended that had taken these runs over."""
-        self._deaths: dict[RunId, tuple[int, int]] = {}
+        self.claiming = threading.Lock()
+        """Held while runs are this service's in the store, and are not hosted as yet."""
+        self._crashes: OrderedDict[RunId, tuple[int, str]] = OrderedDict()
+        """Why the processes ended that had taken these runs over, and under which epoch they were handed over."""
+        self._deaths: OrderedDict[RunId, tuple[int, int]] = OrderedDict()
         """How often they did so in a row, and how many task runs were over when they did."""
         runs = NodeRuns(scheduler, self._deployed)
         OwnTriggers(scheduler, runs, scheduler.carrier.start_trigger)
@@ -113,9 +122,10 @@ class Service:
                 look_around(self.scheduler)
 
     def look(self) -> None:
-        """Look at everything that others may have changed."""
+        """Look at everything that others may have changed, and whether all is here that has to be."""
         self.firing.look()
         self.scheduler.recheck_pauses()
+        self._take_stock()
         self.claim()
         self.watchdog.look()
         look_around(self.scheduler)
@@ -151,45 +161,79 @@ class Service:
         """Lease runs that nobody owns and go on with them; returns how many."""
         count = 0
         while (room := min(CLAIM_AT_ONCE, self._most_runs - len(self.scheduler.runs))) > 0:
-            claimed = self.scheduler.store.claim(self.scheduler.owner, room)
-            if claimed:
-                self.scheduler.set_limits([])  # who asked for a run has declared what its tasks share
-            for run_id in claimed:
-                self._adopt(run_id)
+            with self.claiming:
+                claimed = self.scheduler.store.claim(self.scheduler.owner, room)
+                if claimed:
+                    self.scheduler.set_limits([])  # who asked for a run has declared what its tasks share
+                self._host(claimed)
             count += len(claimed)
-            if claimed:
-                look_around(self.scheduler)
-                self._let_go_of_ended(claimed)
             if len(claimed) < room:
                 break
         return count
 
     def stop(self) -> None:
         """End in order: what is hosted is free for other schedulers."""
-        self.lease.release("its scheduler was stopped")
+        self.lease.release("its scheduler was stopped", forget=False)
         self._publish("runs")
 
     # --- taking and giving up -----------------------------------------------------------------------------------------
 
+    def _host(self, run_ids: Sequence[RunId]) -> None:
+        """Go on with runs that are this service's in the store."""
+        for run_id in run_ids:
+            self._adopt(run_id)
+        if run_ids:
+            look_around(self.scheduler)
+            self._let_go_of_ended(run_ids)
+
     def _adopt(self, run_id: RunId) -> None:
+        """Go on with a run that was claimed, unless a report on it has already led to that."""
+        with self._setting_back(run_id), self.scheduler.lock:
+            if run_id not in self.scheduler.runs:
+                self.scheduler.adopt(run_id, first=self._crashed_bodies)
+
+    def _lease_anew(self, run_id: RunId) -> None:
+        """Go on with a run that is this service's since some time: its tokens may have been used."""
+        with self._setting_back(run_id):
+            row = self.scheduler.store.get_run(run_id)
+            if row is not None and row.owner == self.scheduler.owner:
+                self.scheduler.resume(run_id, epoch=row.epoch, first=self._crashed_bodies)
+
+    @contextlib.contextmanager
+    def _setting_back(self, run_id: RunId) -> Iterator[None]:
         try:
-            self.scheduler.adopt(run_id, first=self._crashed_bodies)
-        except StaleToken:
-            return
+            yield
+        except StaleToken as error:
+            log.info("%s", error)
         except Exception as error:  # noqa: BLE001  a run that cannot be read must not keep the others from starting
             self.recovery.set_back(run_id, error)
 
-    def _let_go_of_ended(self, claimed: list[RunId]) -> None:
-        """Runs that were over, and that nobody asked to go on, are nobody's again."""
-        ended = [
-            run_id
-            for run_id in claimed
-            if (hosted := self.scheduler.runs.get(run_id)) is not None and hosted.run.state in RUN_TERMINAL
-        ]
-        if ended:
-            self.scheduler.store.let_go(ended, self.scheduler.owner, self.scheduler.clock.now())
-            for run_id in ended:
-                self.scheduler.release(run_id)
+    def _take_stock(self) -> None:
+        """Go on with what is this service's in the store, and not hosted: the store's answer to a claim was lost, or
+        something failed between that and the hosting."""
+        store, scheduler = self.scheduler.store, self.scheduler
+        with self.claiming:
+            with scheduler.lock:  # no run comes or goes in between
+                ours = store.owned(scheduler.owner)
+                ours += [row.run_id for row in store.read_inbox(scheduler.owner)]
+                elsewhere = (scheduler.runs, scheduler.handed_over, self.recovery)
+                missing = [each for each in dict.fromkeys(ours) if not any(each in place for place in elsewhere)]
+                for run_id in missing:
+                    log.warning("run %s is this scheduler's, and was not hosted: it goes on with it", run_id)
+                    self._lease_anew(run_id)
+            if missing:
+                look_around(scheduler)
+            self._let_go_of_ended(list(scheduler.runs))
+
+    def _let_go_of_ended(self, run_ids: Sequence[RunId]) -> None:
+        """Those of these runs that were over, and that nobody asked to go on, are nobody's again."""
+        with self.scheduler.lock:
+            hosted = [each for run_id in run_ids if (each := self.scheduler.runs.get(run_id)) is not None]
+            ended = [each.run.run_id for each in hosted if each.run.state in RUN_TERMINAL]
+            if ended:
+                self.scheduler.store.let_go(ended, self.scheduler.owner, self.scheduler.clock.now())
+                for run_id in ended:
+                    self.scheduler.release(run_id)
 
     def _deployed(self, workflow: str) -> RunRequest | None:
         """A run of a deployed workflow that a task starts, as far as it is known before it."""
@@ -215,37 +259,66 @@ class Service:
         """A report on a run that is not hosted here: a flow's body, with which the run was handed over."""
         if isinstance(report, Started):
             return
+        try:
+            self._handed_back(report)
+        except StoreError as error:  # it is found when stock is taken; the reports that came with it count now
+            log.warning("run %s: its worker has ended, but the store fails: %s", report.run_id, error)
+
+    def _handed_back(self, report: Finished | Returned) -> None:
         row = self.scheduler.store.get_run(report.run_id)
         if row is None or row.session or RunState(row.state) in RUN_TERMINAL:
             self._deaths.pop(report.run_id, None)
             return
-        if row.owner == self.scheduler.owner:  # its worker ended before it took the run over
-            self.scheduler.resume(row.run_id, epoch=row.epoch, first=lambda run: _as_reported(report))
+        if row.owner == self.scheduler.owner:
+            self._not_hosted(report)
             return
         if isinstance(report, Finished) and report.outcome.verdict is Verdict.CRASHED:
             error = report.outcome.error
-            self._crashes[row.run_id] = error.message if error is not None else "its process died"
+            why = error.message if error is not None else "its process died"
+            _keep(self._crashes, row.run_id, (report.token >> TOKEN_BITS, why))
         self.lease.sweep()
         self.claim()
 
+    def _not_hosted(self, report: Finished | Returned) -> None:
+        """A report on a run of this service: its worker ended before it took the run over; or the run has failed here,
+        or is just being claimed. It goes on at once, and the report counts."""
+        scheduler, run_id = self.scheduler, report.run_id
+        with scheduler.lock:
+            if run_id in scheduler.runs:
+                scheduler.post(run_id, said(report))
+            elif run_id not in scheduler.handed_over:  # else it is on its way to a worker, and the report is an old one
+                row = scheduler.store.get_run(run_id)
+                if row is not None and row.owner == scheduler.owner:
+                    scheduler.resume(run_id, epoch=row.epoch, first=lambda run: _as_reported(report))
+
     def _crashed_bodies(self, run: Run) -> Iterable[Stimulus]:
         """The process of a flow's body crashed. The body is replayed, in the same attempt; if it dies again and again
-        at the same place, that is a crashed attempt, for which its retry policy counts."""
-        reason = self._crashes.pop(run.run_id, None)
-        if reason is None:
+        at the same place, that is a crashed attempt, for which its retry policy counts. A process that had lost the run
+        to others before says nothing about what these are at."""
+        epoch, reason = self._crashes.pop(run.run_id, (0, ""))
+        bodies = [task for task in run.tasks.values() if task.node.body and task.state in LIVE]
+        bodies = [body for body in bodies if body.token >> TOKEN_BITS in (epoch, epoch + 1)]
+        if not bodies:
             return
         done = sum(task.terminal for task in run.tasks.values())
         deaths, before = self._deaths.get(run.run_id, (0, done))
         deaths = deaths + 1 if before == done else 1
-        self._deaths[run.run_id] = deaths, done
+        _keep(self._deaths, run.run_id, (deaths, done))
         if deaths < MOST_DEATHS:
             return
         del self._deaths[run.run_id]
-        for task in run.tasks.values():
-            if task.node.body and task.state in LIVE:
-                yield ExecutionLost(no=task.no, token=task.token, reason=f"{reason}; {deaths} times in a row")
+        for body in bodies:
+            yield ExecutionLost(no=body.no, token=body.token, reason=f"{reason}; {deaths} times in a row")
+
+
+def _keep(kept: OrderedDict[RunId, tuple[int, T]], run_id: RunId, what: tuple[int, T]) -> None:
+    """Remember something of a run; of too many, the oldest is forgotten."""
+    kept[run_id] = what
+    if len(kept) > MOST_REMEMBERED:
+        kept.popitem(last=False)
 
 
 def _as_reported(report: Finished | Returned) -> Iterable[Stimulus]:
+    """What is given back is offered again anyway."""
     if isinstance(report, Finished):
-        yield ExecutionFinished(no=report.no, token=report.token, outcome=report.outcome)
+        yield said(report)

@@ -86,7 +86,7 @@ class Session:
         self._calls = Calls()
         self.harness = Harness(self.code, results, self._calls)
         lease = Lease(store, clock)
-        self.lease = SessionLease(lease, store, bus)
+        self.lease = SessionLease(lease, store, clock, bus)
         here = Here()
         self.scheduler = Scheduler(
             store=store,
@@ -195,18 +195,19 @@ class Session:
         row = self.store.get_run(run_id)
         if row is None:
             raise StaleToken(f"run {run_id} is not in the database any more")
+        self.lease.returns.keep(run_id)
         self._handed_over.add(run_id)
         self._take_over(run_id, definitions.workflow(row.workflow).live, epoch=epoch)
 
     def give_back(self, run_id: RunId, *, suspended: bool = False) -> bool:
-        """Let a service go on with a run that it has handed over; with `suspended` only if it is. Whether it does."""
+        """Let a service go on with a run that it has handed over, now or when the store answers again; with `suspended`
+        only if it is. Whether it does."""
         with self.scheduler.lock:  # so nobody takes what is left for the run to be for one that is gone
             hosted = self.scheduler.runs.get(run_id)
             if suspended and (hosted is None or hosted.has_output or not is_suspended(hosted.run)):
                 return False
             self.forget(run_id)
-            self.store.let_go([run_id], self.scheduler.owner, self.scheduler.clock.now())
-        self._bus.publish("runs")
+            self.lease.returns.give_back(run_id)
         return True
 
     def go_on(self, run_id: RunId, workflow: Workflow) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from plait.engine.limits import LimitBook
-from plait.model.ids import RunId
+from plait.model.ids import RunId, Token
 from plait.model.stimuli import Stimulus
 from plait.ports import Executor, RunStore
 from plait.runtime.hosted import Hosted
@@ -21,6 +21,8 @@ class Shell(Protocol):
     limits: LimitBook
     timers: Timers
     runs: dict[RunId, Hosted]
+    suspects: set[RunId]
+    handed_over: dict[RunId, Token]
     nudge: Callable[[], None]
 
     def post(self, run_id: RunId, stimulus: Stimulus, ticket: Callable[[], None] | None = None) -> None:

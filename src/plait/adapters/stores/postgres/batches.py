@@ -70,7 +70,9 @@ INSERT_RUNS = Statement(
 HAS_OCCURRENCE = Statement("has_occurrence", "SELECT 1 FROM runs WHERE occurrence = ANY ($1::text[])", ("text",))
 """Whether there is a run of an occurrence."""
 
-IS_SWEPT = Statement("is_swept", "SELECT 1 FROM owners WHERE owner = $1 AND swept_at IS NOT NULL", ("text",))
+IS_SWEPT = Statement(
+    "is_swept", "SELECT 1 FROM owners WHERE owner = ANY ($1::text[]) AND swept_at IS NOT NULL", ("text",)
+)
 """Whether an owner was declared dead."""
 
 _CHANGED_RUN = ("run", *RUN_COLUMNS[1:])

@@ -99,7 +99,7 @@ class PostgresTransaction:
     def create_run(self, row: RunRow) -> bool:
         """Insert a run, with its graph in case retention has just deleted that."""
         values = encoding.run_values(_encodable(row))
-        if row.owner is not None and self._ask([call(batches.IS_SWEPT, row.owner)])[0]:
+        if row.owner is not None and self._ask([call(batches.IS_SWEPT, [row.owner])])[0]:
             raise StaleToken(f"{row.owner} was declared dead, and cannot make run {row.run_id}")
         *_, made = self._ask([call(batches.SHARE_GRAPHS), call_rows(batches.INSERT_RUNS, [values])])
         if made:
