@@ -44,6 +44,7 @@ def test_a_question_is_shown_and_answered(plait: Command, files: Path) -> None:
     assert (shown["asks"]["prompt"], shown["asks"]["schema"]["required"]) == ("Pay order 5?", ["approved", "amount"])
     assert f"plait runs answer {run_id} -p approved=... -p amount=... -p note=..." in plait("runs", "show", run_id).out
 
+    watching = plait.start("runs", "watch", run_id)
     nothing = plait("runs", "answer", run_id, code=2)
     assert "approve asks: Pay order 5?" in nothing.err
     assert '"amount"' in nothing.err
@@ -63,6 +64,7 @@ def test_a_question_is_shown_and_answered(plait: Command, files: Path) -> None:
     assert process.returncode == 0
     assert '"result": {\n    "approved": true,\n    "amount": 4,\n    "note": "007"\n  }' in out
     assert f"approve asks: Pay order 5?  (plait runs answer {run_id})" in err
+    assert f"approve asks: Pay order 5?  (plait runs answer {run_id})" in watching.communicate(timeout=40)[1]
     assert "asks nothing at the moment" in plait("runs", "answer", run_id, "--json", "true", code=2).err
 
 

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import msgspec
 
+from plait.engine.asks import asked_of
 from plait.model import events
 from plait.model.events import Event
 from plait.model.graph import Graph
-from plait.model.ids import RunId
+from plait.model.ids import RunId, TaskNo
 from plait.model.states import TaskState
 from plait.ports import RunStore
 
@@ -17,11 +18,13 @@ _decoder = msgspec.msgpack.Decoder(Event)
 
 
 class Change(msgspec.Struct, frozen=True):
-    """Task run `no` of `key` is in `state`; in none at all when it was replaced by a new generation."""
+    """Task run `no` of `key` is in `state`; in none at all when it was replaced by a new generation. `asks` is what a
+    paused one asks people."""
 
     no: int
     key: str
     state: str | None
+    asks: str | None = None
 
 
 class RunHistory:
@@ -61,6 +64,8 @@ class RunHistory:
             case events.ChildRecorded(no=no, key=key):
                 self._keys[no] = key
                 yield Change(no, key, TaskState.PENDING.value)
+            case events.TaskWaits(no=no, state=TaskState.PAUSED.value) if no in self._keys:
+                yield Change(no, self._keys[no], TaskState.PAUSED.value, self._asked(no))
             case events.TaskFinished(no=no, state=state) | events.TaskWaits(no=no, state=state) if no in self._keys:
                 yield Change(no, self._keys[no], state)
             case events.TasksCleared(nos=nos):
@@ -69,6 +74,12 @@ class RunHistory:
                 self._expanded(scope, length)
             case _:
                 pass
+
+    def _asked(self, no: TaskNo) -> str | None:
+        """What a task run asks, none when it has been answered since."""
+        row = self._store.task(self._run_id, no)
+        asked = asked_of(row) if row is not None else None
+        return asked.prompt if asked is not None else None
 
     def _named(self, no: int, key: str, state: str) -> Iterator[Change]:
         """A change that names the task's key. A flow's own body is the run, not one of its tasks."""

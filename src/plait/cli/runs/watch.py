@@ -81,7 +81,7 @@ def _follow(store: RunStore, row: RunRow, board: Board, history: RunHistory) -> 
                 if change.state is None:
                     board.drop(change.no)
                 else:
-                    board.update(change.no, change.key, change.state)
+                    board.update(change.no, change.key, change.state, change.asks)
             board.expect(history.expected)
             board.state = now.state if now is not None else "deleted"
             if now is None or is_over(now.state):
