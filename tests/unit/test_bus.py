@@ -127,9 +127,13 @@ def test_a_subscriber_may_close_its_own_bus(three):
         three[1].close()
         done.set()
 
+    before = set(threading.enumerate())
     three[1].subscribe(close)
+    [thread] = set(threading.enumerate()) - before
     three[0].publish("x")
     assert done.wait(WAIT)
+    thread.join(WAIT)
+    assert not thread.is_alive()
 
 
 def test_a_slow_subscriber_holds_nobody_up(three):

@@ -88,6 +88,8 @@ class LocalBus:
                 if stop in ready:
                     return
                 tell(tuple(self._callbacks), receiver.recv(LONGEST).decode("utf-8", "replace"))
+                if self._receiver is not receiver:  # a subscriber has closed the bus
+                    return
 
     def close(self) -> None:
         """Stop listening, and take the socket away."""
