@@ -124,6 +124,7 @@ def run(peer: Peer, mode: str, folder: Path) -> str:
     env |= {
         "HOME": str(folder),
         "PATH": f"{ENVIRONMENTS / peer.name / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(HERE),  # processes that a peer starts find its script as well
         "PEER_FAN": str(peer.fan),
         "PEER_FOLDER": str(folder),
         "DAGSTER_HOME": str(folder),
