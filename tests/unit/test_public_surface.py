@@ -15,7 +15,7 @@ import plait
 FACE = Path(plait.__file__)
 SURFACE = Path(__file__).parents[1] / "typing" / "surface.py"
 HEAVY = {
-    "alembic", "asyncio", "click", "cloudpickle", "cronsim", "fsspec", "pydantic", "pydantic_core", "rich",
+    "alembic", "asyncio", "click", "cloudpickle", "cronsim", "fsspec", "jsonschema", "psycopg", "pydantic", "rich",
     "sqlalchemy", "sqlite3", "plait.adapters", "plait.bootstrap", "plait.cli", "plait.runtime", "plait.worker",
 }  # fmt: skip
 
