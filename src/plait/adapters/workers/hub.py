@@ -146,12 +146,15 @@ class WorkerHub:
         with self._lock:
             for link in list(self._links):  # what they said of the run's last scheduler may not have been read yet
                 self._on_link(link, selectors.EVENT_READ)
+            tokens = [each.token for each in self._pending if each.run_id == run_id and not isinstance(each, Started)]
             for key in [key for key in self._orphans if key[0] == run_id]:
                 entry = self._orphans.pop(key)
-                self._entries[key] = entry
-                if entry.report is not None:
+                if entry.report is None:
+                    self._entries[key] = entry
+                else:  # it has ended: that is told once, and then it is not here any more
                     self._pending.append(entry.report)
-            tokens = [key[1] for key, entry in self._entries.items() if key[0] == run_id and entry.kind == m.TASKS]
+                    tokens.append(key[1])
+            tokens += [key[1] for key, entry in self._entries.items() if key[0] == run_id and entry.kind == m.TASKS]
         self._wake()
         return tokens
 
