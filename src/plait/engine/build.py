@@ -108,8 +108,9 @@ def restore(
     for task in children:
         file_child(run, task)
     for task in run.tasks.values():
-        if task.state in LIVE:
+        if task.state in LIVE:  # with its slots: what ends it before the new owner is decided gives them back
             run.count_live(task, 1)
+            task.granted = not task.node.slotless
     return run
 
 
