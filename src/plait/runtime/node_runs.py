@@ -93,8 +93,8 @@ class NodeRuns:
             elif sub_run not in self._scheduler.runs:
                 row = self._scheduler.store.get_run(sub_run)
                 if row is None or row.state in RUN_TERMINAL:
-                    del self._awaited[run_id, no]
                     self._report(hosted, task, sub_run, row.state if row is not None else "deleted")
+                    del self._awaited[run_id, no]
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
@@ -106,8 +106,8 @@ class NodeRuns:
         if hosted is None or task is None or sub.error is not None:
             return
         if sub.row.extra.get("attempt") == _attempt(task):
-            self._awaited.pop((hosted.run.run_id, task.no), None)
             self._report(hosted, task, sub.run.run_id, sub.run.state.value)
+            self._awaited.pop((hosted.run.run_id, task.no), None)  # now: if the store fails, it is looked at again
 
     def _report(self, hosted: Hosted, task: TaskRun, run_id: RunId, state: str) -> None:
         if task.state is TaskState.DEFERRED:
@@ -129,6 +129,18 @@ class NodeRuns:
 
     def _result(self, run_id: RunId) -> dict[str, Stored]:
         """The value of a run, where one task of it is that."""
+        hosted = self._scheduler.runs.get(run_id)
+        if hosted is None:
+            return self._stored_result(run_id)
+        if hosted.graph.result is None:
+            return {}
+        key, output = hosted.graph.result
+        task = hosted.run.current(key)
+        stored = hosted.outputs.get([task.no]).get(task.no, {}).get(output) if task is not None else None
+        return {"result": stored} if stored is not None else {}
+
+    def _stored_result(self, run_id: RunId) -> dict[str, Stored]:
+        """The value of a run that ended elsewhere."""
         store = self._scheduler.store
         row = store.get_run(run_id)
         graph = store.load_graph(row.graph_hash) if row is not None else None
