@@ -1,5 +1,6 @@
 # plait: one command sets up, one checks, one tests. `make help` lists them.
 #   PYTHON=/path/to/python3   the interpreter for .venv: 3.11, 3.12 or 3.13 (default python3)
+#   SEEDS=FROM:TO  the seeds of `make simulate`
 #   ARGS="..."                more arguments, for `make test` and `make bench`
 ifeq ($(OS),Windows_NT)
 $(error plait runs on Linux and macOS. On Windows, use it in WSL)
@@ -8,10 +9,11 @@ endif
 SHELL := /bin/bash
 BIN := .venv/bin
 ARGS ?=
+SEEDS ?= 0:2000
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-peers clean
+.PHONY: help setup demo test check format simulate bench bench-peers clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +39,9 @@ check: setup ## lint, formatting, types, import rules
 format: setup ## sort imports, mend what can be mended, format
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
+
+simulate: setup ## run many seeds of the simulation: SEEDS=0:2000
+	@$(BIN)/python -m plait.testing.simulate --seeds $(SEEDS) $(ARGS)
 
 bench: setup ## measure the floor and every case
 	@$(BIN)/python -m bench $(ARGS)
