@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from plait.authoring.materializing import materialize
     from plait.authoring.partitions import Partitions, daily, hourly, monthly, static, weekly
     from plait.authoring.retry import Retry
-    from plait.authoring.schedules import Schedule, cron, every
+    from plait.authoring.schedules import Schedule, cron, every, on_dates, rrule
     from plait.authoring.signals import Fail, LookAgain, RetryAfter, Skip, TaskCancelled
     from plait.authoring.task import Cache, Task, task
     from plait.authoring.transactions import transaction
@@ -59,7 +59,7 @@ _PUBLIC = {
     "materializing": ("materialize",),
     "partitions": ("Partitions", "daily", "hourly", "monthly", "static", "weekly"),
     "retry": ("Retry",),
-    "schedules": ("Schedule", "cron", "every"),
+    "schedules": ("Schedule", "cron", "every", "on_dates", "rrule"),
     "signals": ("Fail", "LookAgain", "RetryAfter", "Skip", "TaskCancelled"),
     "task": ("Cache", "Task", "task"),
     "transactions": ("transaction",),
@@ -79,8 +79,8 @@ __all__ = [
     "RetryAfter", "Schedule", "Skip", "Task", "TaskCancelled", "TaskFailed", "Trigger", "TriggerFailed",
     "Unfinished", "UsageError", "UserError", "WaitTimeout", "__version__", "answer", "ask", "asset", "check",
     "context", "cron", "dag", "daily", "every", "file_exists", "flow", "group", "hourly", "limit", "logical_date",
-    "materialize", "monthly", "partition_key", "pool", "run_finished", "static", "task", "transaction", "trigger",
-    "unmapped", "wait_for", "weekly",
+    "materialize", "monthly", "on_dates", "partition_key", "pool", "rrule", "run_finished", "static", "task",
+    "transaction", "trigger", "unmapped", "wait_for", "weekly",
 ]  # fmt: skip
 
 

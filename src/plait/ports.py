@@ -135,6 +135,10 @@ class Transaction(Protocol):
         """These workflows are not defined any more: no new runs of them are triggered. Their runs stay."""
         ...
 
+    def triggers(self, workflow: str) -> list[TriggerRow]:
+        """A workflow's triggers, by number, as this transaction sees them; nobody else fires them until it ends."""
+        ...
+
     def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
         """Triggers whose time has come, of workflows that are not paused, longest due first. They are this
         transaction's own: another that asks meanwhile gets none of them (or waits)."""

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from plait import __version__
 from plait.cli.main import COMMANDS, cli
 from plait.cli.runs import COMMANDS as RUNS
+from plait.cli.schedules import COMMANDS as SCHEDULES
 from tests.cli.conftest import Command
 
 LIMIT = 0.2
@@ -47,7 +48,7 @@ def test_version() -> None:
 
 def _commands() -> list[tuple[str, click.Command]]:
     found: list[tuple[str, click.Command]] = []
-    for prefix, table in (("", COMMANDS), ("runs ", RUNS)):
+    for prefix, table in (("", COMMANDS), ("runs ", RUNS), ("schedules ", SCHEDULES)):
         for name, (where, _) in table.items():
             module, _, attribute = where.partition(":")
             found.append((prefix + name, getattr(importlib.import_module(module), attribute)))
@@ -118,7 +119,7 @@ def test_the_reference_knows_every_command_and_option(name: str, command: click.
     commands = command.commands if isinstance(command, click.Group) else {"": command}
     for sub, each in commands.items():
         head = f"\n## plait {name} {sub}".rstrip() + "\n"
-        assert head in reference or name == "runs"
+        assert head in reference or name in ("runs", "schedules")
         section = reference.partition(head)[2].partition("\n## ")[0]
         for option in each.params:
             if isinstance(option, click.Option) and option.name not in (None, "db"):

@@ -58,8 +58,10 @@ from plait import (
     logical_date,
     materialize,
     monthly,
+    on_dates,
     partition_key,
     pool,
+    rrule,
     run_finished,
     static,
     task,
@@ -125,7 +127,7 @@ def part(number: int) -> str:
     return with_options(number)
 
 
-@dag(schedule=cron("0 6 * * *", tz="America/New_York"), catchup=False, max_active_runs=1)
+@dag(schedule=cron("0 6 * * *", tz="America/New_York"), catchup="all", start="2026-01-01", max_active_runs=1)
 def nightly(day: date = logical_date()) -> list[int]:
     with group("first"):
         part(1)
@@ -215,6 +217,9 @@ ask(bool)  # pyright: ignore[reportCallIssue]
 assert_type(context(), Context)
 assert_type([pool("warehouse", slots=1), limit(tag="db", slots=4)], list[Limit])
 assert_type(every(3600), Schedule)
+assert_type(rrule("FREQ=DAILY", start=date(2026, 1, 1)), Schedule)
+assert_type(on_dates("2026-12-24", date(2026, 12, 31), at="18:00"), Schedule)
+assert_type((cron("@daily") | every(7) - on_dates("2026-12-24")).between("2026-01-01").jitter(60), Schedule)
 version: str = __version__
 pool("warehouse", slots="one")  # pyright: ignore[reportArgumentType]
 

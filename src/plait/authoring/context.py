@@ -19,8 +19,10 @@ class Context:
     """The run and the task run that user code is in.
 
     `run_id`, `workflow`, `task` and `map_path` name them; `attempt` counts from 1; `logical_date` is aware (UTC);
-    `partition_key` is none for a run without partition; `params` are the run's parameters; `metadata` collects what
-    `add_metadata` is given, and is recorded with a materialization; `waits` answers `wait_for` and `ask` in a task.
+    `data_interval_start` and `data_interval_end` are, too: what the run is about, from the one to before the other, by
+    its workflow's schedule (none without a schedule or a date); `partition_key` is none for a run without partition;
+    `params` are the run's parameters; `metadata` collects what `add_metadata` is given, and is recorded with a
+    materialization; `waits` answers `wait_for` and `ask` in a task.
     """
 
     run_id: str
@@ -30,6 +32,8 @@ class Context:
     attempt: int = 1
     max_attempts: int = 1
     logical_date: datetime | None = None
+    data_interval_start: datetime | None = None
+    data_interval_end: datetime | None = None
     partition: str | None = None
     params: dict[str, Any] = field(default_factory=dict[str, Any])
     tags: tuple[str, ...] = ()
@@ -63,7 +67,10 @@ class Context:
 
     def __plait_fingerprint__(self) -> Any:
         """What a cached result may depend on: not the run, but what it is about."""
-        return [self.logical_date, self.partition, self.params]
+        about = [self.logical_date, self.partition, self.params]
+        if self.data_interval_start is not None:
+            about += [self.data_interval_start, self.data_interval_end]
+        return about
 
     def add_metadata(self, **values: Any) -> None:
         """Record values (plain data) with what this task materializes: `context.add_metadata(rows=len(table))`."""

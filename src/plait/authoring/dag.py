@@ -14,7 +14,7 @@ from plait.authoring.futures import Future, Output, place_of_output
 from plait.authoring.live import LiveGraph, LiveNode
 from plait.authoring.params import params_of
 from plait.authoring.retry import Seconds, seconds
-from plait.authoring.schedules import Schedule, schedule_of
+from plait.authoring.schedules import Day, Schedule, catchup_of, point_of, schedule_of
 from plait.authoring.scope import current_engine, current_scope, in_scope, scope_for
 from plait.authoring.task import Hook, check_function, lower_hooks
 from plait.authoring.tracing import ParamStandIn, Tracer, current_tracer
@@ -36,7 +36,9 @@ class WorkflowOptions:
 
     name: str = ""
     schedule: Schedule | None = None
-    catchup: bool = False
+    catchup: bool | str = False
+    start: Day | None = None
+    end: Day | None = None
     max_active_runs: int | None = None
     collision: str = "enqueue"
     max_active_tasks: int | None = None
@@ -45,6 +47,16 @@ class WorkflowOptions:
     pause_after_failures: int | None = None
     tags: tuple[str, ...] = ()
     hooks: tuple[tuple[str, Hook], ...] = ()
+
+    def __post_init__(self) -> None:
+        self.triggers()  # what is wrong is told where it is written
+
+    def triggers(self) -> tuple[TriggerSpec, ...]:
+        """The schedule as the graph has it."""
+        catchup = catchup_of(self.catchup)
+        if self.schedule is None:
+            return ()
+        return (self.schedule.between(self.start, self.end).trigger(catchup=catchup),)
 
     def policy(self, place: str) -> RunPolicy:
         """The policies of the run, as the engine knows them."""
@@ -78,6 +90,9 @@ def lower_workflow(given: dict[str, Any], decorator: str, allowed: Collection[st
         given["hooks"] = hooks
     if "schedule" in given:
         given["schedule"] = schedule_of(given["schedule"])
+    for edge in ("start", "end"):
+        if given.get(edge) is not None:
+            given[edge] = point_of(given[edge])
     if "tags" in given:
         given["tags"] = tuple(given["tags"])
     return given
@@ -165,7 +180,7 @@ class Dag(Generic[P, R]):
             params=params,
             outcome=OutcomeRule.LEAVES,
             policy=self.options_.policy(self.place),
-            triggers=triggers_of(self.options_),
+            triggers=self.options_.triggers(),
             code=code_of(self.fn),
             doc=self.fn.__doc__ or "",
             tags=self.options_.tags,
@@ -186,11 +201,6 @@ def hooks_of(options: WorkflowOptions) -> tuple[Hook, ...]:
 def hook_specs(options: WorkflowOptions) -> tuple[HookSpec, ...]:
     """A workflow's hooks as the graph has them."""
     return tuple(HookSpec(on=on, code=code_of(hook)) for on, hook in options.hooks)
-
-
-def triggers_of(options: WorkflowOptions) -> tuple[TriggerSpec, ...]:
-    """A workflow's schedule as the graph has it."""
-    return (options.schedule.trigger(catchup=options.catchup),) if options.schedule is not None else ()
 
 
 def _check(graph: Graph, place: str, tracer: Tracer) -> None:
@@ -288,7 +298,9 @@ def dag(
     *,
     name: str = ...,
     schedule: Schedule | str | timedelta | None = ...,
-    catchup: bool = ...,
+    catchup: bool | str = ...,
+    start: Day | None = ...,
+    end: Day | None = ...,
     max_active_runs: int | None = ...,
     collision: str = ...,
     max_active_tasks: int | None = ...,
@@ -303,11 +315,12 @@ def dag(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function a dag: it is called once, its parameters stand for values of a later run, and each task called in
     it becomes a node. What it returns is the run's result.
 
-    `schedule`: `cron(...)`, `every(...)`, a cron expression or a timedelta. `catchup`: also start the runs that were
-    missed. `max_active_runs`: runs at once; one too many waits ("enqueue"), is cancelled ("skip") or replaces the
-    oldest ("cancel"), as `collision` says. `max_active_tasks`: tasks at once in one run. `timeout`: seconds of a whole
-    run. `fail_fast`: the first failure ends the run. `pause_after_failures`: pause the schedule after so many failed
-    runs in a row.
+    `schedule`: `cron(...)`, `every(...)`, another schedule, a cron expression or a timedelta; from `start` to before
+    `end`. `catchup`: which of the runs that were missed (since the start, too) are made up for: "all" (or true), the
+    "latest" (or false) or "none". `max_active_runs`: runs at once; one too many waits ("enqueue"), is cancelled
+    ("skip") or replaces the oldest ("cancel"), as `collision` says. `max_active_tasks`: tasks at once in one run.
+    `timeout`: seconds of a whole run. `fail_fast`: the first failure ends the run. `pause_after_failures`: pause the
+    schedule after so many failed runs in a row.
 
         @dag(schedule=cron("0 6 * * *", tz="America/New_York"), max_active_runs=1)
         def daily_flights(day: date = logical_date()):

@@ -18,13 +18,12 @@ from plait.authoring.dag import (
     hook_specs,
     hooks_of,
     lower_workflow,
-    triggers_of,
 )
 from plait.authoring.futures import Future
 from plait.authoring.live import LiveGraph, LiveNode
 from plait.authoring.params import params_of
 from plait.authoring.retry import NO_RETRY, Retry, Seconds, retry_of
-from plait.authoring.schedules import Schedule
+from plait.authoring.schedules import Day, Schedule
 from plait.authoring.scope import current_engine, current_scope, scope_for
 from plait.authoring.task import Hook, check_executor, check_function
 from plait.authoring.where import code_of, place_of
@@ -122,7 +121,7 @@ class Flow(Generic[P, R]):
             outcome=OutcomeRule.BODY,
             result=(self.name, "result"),
             policy=policy,
-            triggers=triggers_of(self.options_),
+            triggers=self.options_.triggers(),
             code=code_of(self.fn),
             doc=self.fn.__doc__ or "",
             tags=self.options_.tags,
@@ -142,7 +141,9 @@ def flow(
     *,
     name: str = ...,
     schedule: Schedule | str | timedelta | None = ...,
-    catchup: bool = ...,
+    catchup: bool | str = ...,
+    start: Day | None = ...,
+    end: Day | None = ...,
     max_active_runs: int | None = ...,
     collision: str = ...,
     timeout: Seconds | None = ...,

@@ -1,72 +1,143 @@
-"""Schedules as a user writes them, checked when they are written: `cron`, `every`."""
+"""Schedules as a user writes them, checked when they are written: `cron`, `every`, `rrule`, `on_dates`, and what is
+made of them. What they mean is in `engine.occurrences`; a `Schedule` only holds the plain data."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
 
 from plait.authoring.retry import Seconds, seconds
 from plait.authoring.where import here
+from plait.engine import schedule_specs
+from plait.engine.occurrences import zone_name
 from plait.model.errors import DefinitionError
 from plait.model.graph import TriggerSpec
+from plait.model.schedules import Catchup, Cron, Dates, Interval, Rule, TimedSchedule, Union, Without
 
-ALIASES = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
+Day = date | datetime | str
+"""A day, or a point in time; text is ISO 8601."""
+CRON = 'cron("0 6 * * *")   # minute hour day-of-month month day-of-week'
+CATCHUPS = 'catchup="all" (or True), "latest" (or False), "none"'
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When runs of a workflow are started; made by `cron` or `every`."""
+    """When runs of a workflow are started; made by `cron`, `every`, `rrule` or `on_dates`.
 
-    kind: str
-    spec: tuple[tuple[str, str | float], ...]
+    `a | b`: whenever one of the two comes. `a - b`: a without what b covers.
 
-    def trigger(self, *, catchup: bool) -> TriggerSpec:
+        weekdays = cron("0 6 * * MON-FRI", tz="Europe/Berlin") - on_dates("2026-12-25", "2027-01-01")
+        @dag(schedule=(weekdays | cron("0 12 * * SAT")).between("2026-01-01", "2028-01-01").jitter(60))
+    """
+
+    when: TimedSchedule
+
+    def __or__(self, other: "Schedule") -> "Schedule":
+        parts = [*_alternatives(self), *_alternatives(_schedule(other, "|"))]
+        return _checked(Union(parts=tuple(parts)), '(cron("0 6 * * *") | cron("30 12 * * *")).jitter(60)')
+
+    def __sub__(self, other: "Schedule") -> "Schedule":
+        without = _schedule(other, "-").when
+        return _checked(Without(base=self.when, without=without), 'cron("0 6 * * *") - on_dates("2026-12-25")')
+
+    def between(self, start: Day | None = None, end: Day | None = None) -> "Schedule":
+        """The same schedule from `start` to before `end`; without a zone of their own, on its clock. What has passed
+        since the start when the workflow is deployed counts as missed (see `catchup`)."""
+        begin, over = self._point(start), self._point(end)
+        if begin is None and over is None:
+            return self
+        if self.when.start is not None and begin is not None:
+            begin = max(begin, self.when.start)
+        if self.when.end is not None and over is not None:
+            over = min(over, self.when.end)
+        changed = msgspec.structs.replace(self.when, start=begin or self.when.start, end=over or self.when.end)
+        return _checked(changed, 'between("2026-01-01", "2027-01-01")   # or start=..., end=... of the workflow')
+
+    def jitter(self, most: Seconds) -> "Schedule":
+        """The same schedule, each of whose runs starts up to so many seconds (or a timedelta) late, and before the next
+        one: so that many workflows with one schedule do not start at one moment. How late, an occurrence says."""
+        changed = msgspec.structs.replace(self.when, jitter=seconds(most))
+        return _checked(changed, 'cron("0 6 * * *").jitter(60)')
+
+    def trigger(self, *, catchup: Catchup) -> TriggerSpec:
         """The schedule as plain data."""
-        return TriggerSpec(kind=self.kind, spec=dict(self.spec), catchup=catchup)
+        return schedule_specs.spec_of(self.when, catchup)
+
+    def _point(self, given: Day | None) -> datetime | None:
+        if given is None:
+            return None
+        found = point_of(given)
+        return found if found.tzinfo is not None else found.replace(tzinfo=zone(zone_name(self.when)))
+
+    def __repr__(self) -> str:
+        return f"<schedule {schedule_specs.describe(self.when)}>"
 
 
 def cron(expression: str, *, tz: str = "UTC") -> Schedule:
-    """A cron schedule: five fields (minute hour day month weekday), or an alias such as `@daily`, in time zone `tz`.
+    """A cron schedule on the clock of time zone `tz`: five fields (minute hour day month weekday), six with the seconds
+    first, or an alias such as `@daily`.
 
-    Raises DefinitionError with the place if the expression or the zone is not valid.
+    Raises DefinitionError with the place and the field if the expression or the zone is not valid.
 
         cron("0 6 * * *", tz="America/New_York")   # at six in the morning, whatever daylight saving does
+        cron("0 6 LW * *")                         # the month's last weekday; also L, 15W, FRI#2, 5L
     """
+    from plait.engine.cron import normal
+
     zone(tz)
-    from cronsim import CronSim, CronSimError
-
-    fields = ALIASES.get(expression.strip().lower(), expression)
-    try:
-        CronSim(fields, datetime(2024, 1, 1, tzinfo=UTC))
-    except CronSimError as error:
-        where, wrong = here()
-        raise DefinitionError(
-            f"{expression!r} is not a cron expression: {error}",
-            where=where,
-            wrong=wrong,
-            right='cron("0 6 * * *")   # minute hour day-of-month month day-of-week',
-        ) from None
-    return Schedule("cron", (("cron", fields), ("tz", tz)))
+    return _checked(Cron(cron=normal(expression), tz=tz), CRON)
 
 
-def every(interval: Seconds, *, start: datetime | None = None, tz: str = "UTC") -> Schedule:
-    """A fixed interval (seconds or timedelta), counted from `start` (aware; the Unix epoch if not given)."""
-    zone(tz)
+def every(interval: Seconds, *, start: Day | None = None, tz: str = "UTC") -> Schedule:
+    """A fixed interval (seconds or timedelta), counted from `start` (the Unix epoch if not given), and not before it.
+    Whole days in a zone `tz` come at the same time of its days, also when clocks change.
+
+    every(timedelta(days=1), start=datetime(2026, 1, 1, 6), tz="Europe/Berlin")
+    """
+    clock = zone(tz)
     length = seconds(interval)
     if length <= 0:
         where, wrong = here()
         raise DefinitionError(
             f"an interval is longer than nothing, not {interval!r}", where=where, wrong=wrong, right="every(3600)"
         )
-    anchor = start.isoformat() if start is not None else "1970-01-01T00:00:00+00:00"
-    return Schedule("interval", (("seconds", length), ("anchor", anchor), ("tz", tz)))
+    anchor = point_of(start) if start is not None else datetime(1970, 1, 1, tzinfo=clock)
+    anchor = anchor if anchor.tzinfo is not None else anchor.replace(tzinfo=clock)
+    return _checked(Interval(seconds=length, anchor=anchor, tz=tz), "every(3600)")
+
+
+def rrule(rule: str, *, start: Day, tz: str = "UTC") -> Schedule:
+    """A recurrence rule (RFC 5545) from `start` on, which is on the clock of time zone `tz` and gives what the rule
+    does not say, such as the time of day.
+
+    rrule("FREQ=MONTHLY;BYDAY=-1FR;INTERVAL=2", start="2026-01-30T18:00", tz="Europe/Berlin")
+    """
+    since = point_of(start)
+    since = since.astimezone(zone(tz)).replace(tzinfo=None) if since.tzinfo is not None else since
+    zone(tz)
+    return _checked(Rule(rrule=rule, since=since, tz=tz), 'rrule("FREQ=WEEKLY;BYDAY=MO,TH", start="2026-01-01")')
+
+
+def on_dates(*dates: Day, at: time | str = "00:00", tz: str = "UTC") -> Schedule:
+    """A calendar: days, each at the time `at` on the clock of time zone `tz`, and points in time. Taken away from
+    another schedule, a day takes away all that is on it.
+
+    on_dates("2026-03-31", "2026-06-30", at="18:00", tz="Europe/Berlin")
+    """
+    clock = zone(tz)
+    days: list[date] = []
+    times: list[datetime] = []
+    for given in dates:
+        found = point_of(given)
+        if isinstance(given, datetime) or (isinstance(given, str) and len(given) > 10):
+            times.append(found.astimezone(clock).replace(tzinfo=None) if found.tzinfo is not None else found)
+        else:
+            days.append(found.date())
+    of_day = at if isinstance(at, time) else _time(at)
+    late = timedelta(hours=of_day.hour, minutes=of_day.minute, seconds=of_day.second).total_seconds()
+    made = Dates(days=tuple(sorted(set(days))), times=tuple(sorted(set(times))), seconds=late, tz=tz)
+    return _checked(made, 'on_dates("2026-12-24", "2026-12-31", at="18:00")')
 
 
 def zone(name: str) -> ZoneInfo:
@@ -95,3 +166,65 @@ def schedule_of(value: "Schedule | str | timedelta | None") -> Schedule | None:
     raise DefinitionError(
         f"a schedule is not {value!r}", where=where, wrong=wrong, right='schedule=cron("0 6 * * *") or every(3600)'
     )
+
+
+def catchup_of(value: bool | str) -> Catchup:
+    """What `catchup=` may be: true for all, false for the latest, or a policy's name."""
+    if isinstance(value, bool):
+        return Catchup.ALL if value else Catchup.LATEST
+    try:
+        return Catchup(value)
+    except ValueError:
+        where, wrong = here()
+        raise DefinitionError(f"there is no catch-up {value!r}", where=where, wrong=wrong, right=CATCHUPS) from None
+
+
+def point_of(given: Day) -> datetime:
+    """A day or a point in time as a datetime, with the zone that it has, if any. Raises DefinitionError."""
+    if isinstance(given, datetime):
+        return given
+    if isinstance(given, date):
+        return datetime.combine(given, time())
+    try:
+        return datetime.fromisoformat(given)
+    except (TypeError, ValueError):
+        where, wrong = here()
+        raise DefinitionError(
+            f"{given!r} is not a date", where=where, wrong=wrong, right='"2026-01-31" or "2026-01-31T18:00"'
+        ) from None
+
+
+def _time(given: str) -> time:
+    try:
+        return time.fromisoformat(given)
+    except (TypeError, ValueError):
+        where, wrong = here()
+        raise DefinitionError(f"{given!r} is not a time of day", where=where, wrong=wrong, right='at="18:00"') from None
+
+
+def _alternatives(schedule: Schedule) -> tuple[TimedSchedule, ...]:
+    """The parts of a union that has nothing of its own, else the schedule."""
+    when = schedule.when
+    return when.parts if isinstance(when, Union) and when == Union(parts=when.parts) else (when,)
+
+
+def _schedule(given: object, sign: str) -> Schedule:
+    if isinstance(given, Schedule):
+        return given
+    where, wrong = here()
+    raise DefinitionError(
+        f"{given!r} is not a schedule, so there is no {sign} with one",
+        where=where,
+        wrong=wrong,
+        right=f'cron("0 6 * * *") {sign} on_dates("2026-12-25")',
+    )
+
+
+def _checked(when: TimedSchedule, right: str) -> Schedule:
+    """A schedule that was looked at. Raises DefinitionError with the user's line."""
+    try:
+        schedule_specs.check(when)
+    except DefinitionError as error:
+        where, wrong = here()
+        raise DefinitionError(error.what, where=where, wrong=wrong, right=right) from None
+    return Schedule(when)

@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from enum import StrEnum
 from typing import NamedTuple
 
-from plait.model.policies import Value
+from plait.model.schedules import AssetCondition
 
 Subject = tuple[Hashable, ...]
 
@@ -87,14 +87,6 @@ def answer(watch: Watch, state: str | None) -> Said | None:
 
 
 # --- conditions over assets -------------------------------------------------------------------------------------------
-
-
-class AssetCondition(Value):
-    """A condition over updates of assets: `op` is `asset` (with `key`), `all` or `any` (with `parts`)."""
-
-    op: str
-    key: str = ""
-    parts: tuple["AssetCondition", ...] = ()
 
 
 def keys_of(condition: AssetCondition) -> frozenset[str]:

@@ -32,6 +32,7 @@ from plait.model.policies import (
     TriggerRule,
     Value,
 )
+from plait.model.schedules import Catchup
 
 RESULT = "result"
 """The name of a task's output where it has only one."""
@@ -297,11 +298,12 @@ class ParamSpec(Value):
 
 
 class TriggerSpec(Value):
-    """What starts runs of a workflow: `kind` is cron, interval, asset, event; `spec` its plain data."""
+    """What starts runs of a workflow: `kind` and `spec` are one of `model.schedules.When`, as plain data; `catchup` is
+    about the occurrences that nobody fired in time."""
 
     kind: str
     spec: dict[str, Any]
-    catchup: bool = False
+    catchup: Catchup = Catchup.LATEST
 
 
 class Graph(Value):

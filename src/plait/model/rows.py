@@ -6,6 +6,7 @@ import msgspec
 
 from plait.model.ids import MapPath, RunId, TaskNo, Token
 from plait.model.outcome import Stored
+from plait.model.schedules import Catchup
 
 
 class RunRow(msgspec.Struct, kw_only=True):
@@ -185,14 +186,14 @@ class DeploymentRow(msgspec.Struct, kw_only=True):
 class TriggerRow(msgspec.Struct, kw_only=True):
     """A trigger of a deployed workflow: its number `no` among those of the workflow, and what it is (`TriggerSpec`).
 
-    `cursor`: the latest occurrence that there is a run of (epoch seconds), or since when it counts; `next_at`: when it
-    fires next, none for one that never does.
+    `cursor`: the latest occurrence that is settled (epoch seconds), or since when it counts; `next_at`: when it fires
+    next, none for one that never does.
     """
 
     workflow: str
     no: int
     kind: str
     spec: dict[str, Any]
-    catchup: bool = False
+    catchup: Catchup = Catchup.LATEST
     cursor: float | None = None
     next_at: float | None = None

@@ -9,6 +9,8 @@ from plait.model.ids import MapPath, RunId, TaskNo, Token
 from plait.model.outcome import Outcome, Stored
 
 PROTOCOL = 1
+DATA_INTERVAL = "data_interval"
+"""In the `extra` of a run: what it is about, from the first to before the second (ISO 8601), if anything says so."""
 
 
 class RunInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):

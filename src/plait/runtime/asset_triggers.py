@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from plait.engine.decide import Decision
-from plait.engine.watches import AssetCondition, AssetTrigger, keys_of
+from plait.engine.watches import AssetTrigger, keys_of
 from plait.model.graph import Graph
 from plait.model.rows import AssetRow
+from plait.model.schedules import AssetCondition
 from plait.runtime.hosted import Hosted
 from plait.runtime.scheduler import RunRequest, Scheduler
 

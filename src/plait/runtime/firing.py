@@ -6,7 +6,11 @@ same occurrence, so a time fires once whatever happens (F9).
 
 import logging
 
+import msgspec
+
 from plait.engine import schedules
+from plait.engine.schedule_specs import timed
+from plait.model.errors import DefinitionError
 from plait.model.graph import Graph
 from plait.model.rows import DeploymentRow, RunRow, TriggerRow
 from plait.ports import Transaction
@@ -15,6 +19,8 @@ from plait.runtime.scheduler import Scheduler
 
 AT_ONCE = 200
 """Triggers that one transaction fires at most (C8)."""
+TRY_AGAIN = 3600.0
+"""Seconds until a trigger that cannot be read is looked at again."""
 log = logging.getLogger("plait.schedules")
 
 
@@ -53,14 +59,19 @@ class Firing:
 
     def _fire(self, tx: Transaction, row: TriggerRow, now: float) -> list[tuple[RunRow, Graph]]:
         deployed = self._find(row.workflow)
-        times, moved = schedules.fire(row, now)
+        try:
+            when, (times, moved) = timed(row.kind, row.spec), schedules.fire(row, now)
+        except DefinitionError as error:  # deployed by another version; the other triggers must not wait for it
+            log.error("%s is due, but its schedule cannot be read: %s", row.workflow, error)
+            tx.advance_trigger(msgspec.structs.replace(row, next_at=now + TRY_AGAIN))
+            return []
         tx.advance_trigger(moved)
         if deployed is None:
             log.error("%s is due, but its graph is not in the database; deploy it again", row.workflow)
             return []
         made: list[tuple[RunRow, Graph]] = []
         for at in times:
-            run = self._row(*deployed, row, at)
+            run = self._row(*deployed, schedules.about(when, at), schedules.name_of(row, at))
             if tx.create_run(run):
                 made.append((run, deployed[1]))
         return made
@@ -72,16 +83,17 @@ class Firing:
             self._deployed[workflow] = (found, graph) if found is not None and graph is not None else None
         return self._deployed[workflow]
 
-    def _row(self, deployment: DeploymentRow, graph: Graph, trigger: TriggerRow, at: float) -> RunRow:
+    def _row(self, deployment: DeploymentRow, graph: Graph, about: schedules.About, occurrence: str) -> RunRow:
         request = RunRequest(
             graph=graph,
             lengths=deployment.lengths,
-            logical_date=schedules.moment(at),
+            logical_date=about.logical_date,
             target=deployment.target,
             tags=deployment.tags,
             session=False,
             triggered=True,
-            occurrence=schedules.name_of(trigger, at),
+            occurrence=occurrence,
+            interval=(about.start, about.end),
         )
         scheduler = self._scheduler
         return first_row(request, scheduler.ids.run_id(), deployment.graph_hash, scheduler.owner, scheduler.clock.now())

@@ -4,16 +4,19 @@ from typing import Any
 
 import msgspec
 
+from plait.engine.schedules import interval_for
 from plait.model.graph import Graph
 from plait.model.ids import RunId
 from plait.model.rows import RunRow
 from plait.model.states import RunState
+from plait.model.wire import DATA_INTERVAL
 
 
 class RunRequest(msgspec.Struct, kw_only=True):
     """A run to be made. `params` is JSON; `lengths` are those of the parameters that scopes map over; `triggered` runs
     wait while their workflow is paused, those that a person asked for do not; `occurrence` names what of a trigger the
-    run is for."""
+    run is for; `interval` is the data interval (ISO 8601, from the first to before the second), else it is that of the
+    logical date by the workflow's schedule."""
 
     graph: Graph
     params: bytes = b"{}"
@@ -27,6 +30,7 @@ class RunRequest(msgspec.Struct, kw_only=True):
     run_id: RunId | None = None
     triggered: bool = False
     occurrence: str | None = None
+    interval: tuple[str, str] | None = None
     extra: dict[str, Any] = {}
 
 
@@ -35,6 +39,9 @@ def first_row(request: RunRequest, run_id: RunId, graph_hash: str, owner: str | 
     extra = dict(request.extra)
     if request.lengths:
         extra["lengths"] = request.lengths
+    interval = request.interval or interval_for(request.graph.triggers, request.logical_date)
+    if interval is not None:
+        extra[DATA_INTERVAL] = list(interval)
     if request.triggered:
         extra["triggered"] = True
     return RunRow(

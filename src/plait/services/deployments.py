@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from plait.engine import schedules
+from plait.model.errors import DefinitionError
 from plait.model.graph import Graph
 from plait.model.rows import DeploymentRow, FileRow
 from plait.ports import Clock, RunStore
@@ -89,7 +90,7 @@ class Deployments:
             tx.undeploy(gone)
             for each in defined.values():
                 graph = _graph(each)
-                triggers = [schedules.begin(each.name, no, spec, now) for no, spec in enumerate(graph.triggers)]
+                triggers = schedules.redeploy(each.name, graph.triggers, tx.triggers(each.name), now)
                 tx.deploy(_deployment(each, graph, now), triggers)
         synced.loaded = sorted(changed)
         synced.deployed = sorted(defined)
@@ -104,7 +105,22 @@ class Deployments:
             row = rows.get(problem.file)
             if row is not None:
                 row.error, row.traceback = problem.error, problem.traceback
+        for each in found.workflows:
+            row = rows.get(each.file)
+            if row is not None and not row.error:
+                row.error = _cannot_fire(each)
         return list(rows.values())
+
+
+def _cannot_fire(each: FoundWorkflow) -> str:
+    """Why a workflow's triggers cannot be fired; empty when they can."""
+    try:
+        for trigger in each.graph.triggers if each.graph is not None else ():
+            schedules.check_trigger(trigger)
+    except DefinitionError as error:
+        what = f"the schedule of {each.name!r} cannot be served: {error.what}"
+        return str(DefinitionError(what, where=each.place, wrong=error.wrong, right=error.right))
+    return ""
 
 
 def _graph(each: FoundWorkflow) -> Graph:

@@ -2,8 +2,9 @@
 
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -11,6 +12,7 @@ from plait.authoring.asset import Asset
 from plait.authoring.definitions import Definitions, Workflow
 from plait.authoring.limits import declared
 from plait.authoring.where import frames_of_user
+from plait.engine.schedule_specs import describe, parse
 from plait.model.errors import UserError
 from plait.model.graph import Graph
 from plait.model.rows import LimitRow
@@ -203,14 +205,9 @@ def schedule_text(graph: Graph) -> str:
     return ", ".join(trigger_text(trigger.kind, trigger.spec) for trigger in graph.triggers)
 
 
-def trigger_text(kind: str, spec: Mapping[str, object]) -> str:
+def trigger_text(kind: str, spec: dict[str, Any]) -> str:
     """When one trigger fires, for people."""
-    zone = spec.get("tz", "UTC")
-    if kind == "cron":
-        return f"{spec.get('cron')}" + (f" {zone}" if zone != "UTC" else "")
-    if kind == "interval":
-        return f"every {spec.get('seconds'):g} s"
-    return kind
+    return describe(parse(kind, spec))
 
 
 def merge(parts: Sequence[Found]) -> Found:

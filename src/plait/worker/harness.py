@@ -21,7 +21,7 @@ from plait.authoring.task import Task
 from plait.model.errors import UsageError
 from plait.model.graph import TaskSpec
 from plait.model.outcome import AssetEvent, CheckResult, Outcome, Stored
-from plait.model.wire import Execution, RunInfo
+from plait.model.wire import DATA_INTERVAL, Execution, RunInfo
 from plait.ports import ResultStore
 from plait.worker.arguments import Arguments, graph_spec, run_params, unpickle_call, utc_of, with_defaults
 from plait.worker.caching import key_of, look_up, remember, result_name
@@ -157,6 +157,7 @@ class Harness:
     def context_of(self, execution: Execution) -> Context:
         """What the user's code can ask about its run."""
         info = execution.run
+        start, end = info.extra.get(DATA_INTERVAL) or (None, None)
         context = Context(
             run_id=info.run_id,
             workflow=info.workflow,
@@ -165,6 +166,8 @@ class Harness:
             attempt=execution.attempt,
             max_attempts=execution.max_attempts,
             logical_date=utc_of(info.logical_date),
+            data_interval_start=utc_of(start),
+            data_interval_end=utc_of(end),
             partition=info.partition,
             params=self._params.get(info.run_id, {}),
             tags=info.tags,

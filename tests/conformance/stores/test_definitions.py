@@ -8,6 +8,7 @@ import pytest
 
 from plait.model.errors import StoreError
 from plait.model.rows import WorkflowRow
+from plait.model.schedules import Catchup
 from tests.conformance.stores.kinds import deploy, deployment_row, file_row, run_row, trigger_row
 
 CRON = {"cron": "0 6 * * *", "timezone": "Europe/Paris"}
@@ -148,7 +149,7 @@ def test_a_closed_store_says_so(store):
 
 
 def test_triggers_come_back_as_they_were_written(store):
-    daily = trigger_row(0, spec={**CRON, "nested": [None, {"x": 1.5}]}, catchup=True, cursor=1.25, next_at=2.5)
+    daily = trigger_row(0, spec={**CRON, "nested": [None, {"x": 1.5}]}, catchup=Catchup.ALL, cursor=1.25, next_at=2.5)
     deploy(store, deployment_row("w"), daily, trigger_row(1, kind="asset", spec={}))
     deploy(store, deployment_row("a"), trigger_row(0, "a"))
     assert store.definitions.triggers() == [trigger_row(0, "a"), daily, trigger_row(1, kind="asset", spec={})]
@@ -162,12 +163,25 @@ def test_a_redeploy_drops_nothing_that_is_due(store):
     assert store.definitions.triggers() == [trigger_row(spec={"a": 1, "b": [2]}, cursor=10.0, next_at=20.0)]
 
 
-@pytest.mark.parametrize("change", [{"kind": "interval"}, {"spec": {"cron": "1 * * * *"}}, {"catchup": True}])
+@pytest.mark.parametrize("change", [{"kind": "interval"}, {"spec": {"cron": "1 * * * *"}}, {"catchup": Catchup.NONE}])
 def test_a_trigger_that_is_another_now_begins_anew(store, change):
     deploy(store, deployment_row(), trigger_row(cursor=10.0, next_at=20.0), trigger_row(1, cursor=1.0, next_at=2.0))
     changed = trigger_row(**change, cursor=500.0, next_at=600.0)
     deploy(store, deployment_row(), changed, trigger_row(1, cursor=7.0, next_at=8.0))
     assert store.definitions.triggers() == [changed, trigger_row(1, cursor=1.0, next_at=2.0)]
+
+
+def test_a_transaction_sees_the_triggers_of_a_workflow_as_it_left_them(store):
+    deploy(store, deployment_row("v"), trigger_row(0, "v"))
+    deploy(store, deployment_row(), trigger_row(cursor=1.0, next_at=2.0), trigger_row(1, catchup=Catchup.NONE))
+    with store.transaction() as tx:
+        [fired] = tx.due_triggers(5.0)
+        moved = msgspec.structs.replace(fired, cursor=2.0, next_at=3.0)
+        tx.advance_trigger(moved)
+        assert tx.triggers("w") == [moved, trigger_row(1, catchup=Catchup.NONE)]
+        assert tx.triggers("nobody") == []
+        tx.deploy(deployment_row(), [])
+        assert tx.triggers("w") == []
 
 
 def test_triggers_that_a_workflow_has_no_more_are_dropped(store):

@@ -17,6 +17,7 @@ from plait.model.graph import Graph
 from plait.model.ids import RunId
 from plait.model.outcome import Stored
 from plait.model.rows import AssetRow, AttemptRow, LimitRow, RunRow, ScopeRow, TriggerRow, WorkflowRow
+from plait.model.schedules import Catchup
 from plait.model.states import RunState, TaskState
 from plait.ports import RunBatch, RunStore, Transaction
 from tests.conformance.stores.kinds import (
@@ -109,7 +110,7 @@ DEPLOYS = st.tuples(
             {
                 "kind": st.sampled_from(["cron", "interval"]),
                 "spec": st.sampled_from([{"every": 5, "at": (1, 2)}, {"at": [1, 2], "every": 5}, {"every": 6}]),
-                "catchup": st.booleans(),
+                "catchup": st.sampled_from(Catchup),
                 "cursor": st.none() | TIMES,
                 "next_at": st.none() | TIMES,
             }

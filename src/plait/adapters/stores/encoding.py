@@ -30,6 +30,7 @@ from plait.model.rows import (
     TriggerRow,
     WorkflowRow,
 )
+from plait.model.schedules import Catchup
 from plait.model.states import LIVE, RUN_TERMINAL, RunState
 
 FINAL_RUN_STATES = tuple(sorted(state.value for state in RUN_TERMINAL))
@@ -362,6 +363,8 @@ def inbox_of(columns: Sequence[Any]) -> InboxRow:
 FILE_COLUMNS = FileRow.__struct_fields__
 DEPLOYMENT_COLUMNS = DeploymentRow.__struct_fields__
 TRIGGER_COLUMNS = TriggerRow.__struct_fields__
+_CATCHUPS = (Catchup.LATEST, Catchup.ALL, Catchup.NONE)
+"""By the numbers that stand for them."""
 
 
 def file_values(row: FileRow) -> Columns:
@@ -391,10 +394,10 @@ def deployment_of(columns: Sequence[Any]) -> DeploymentRow:
 def trigger_values(row: TriggerRow) -> Columns:
     """A trigger's row. Its spec is canonical, so that equal ones are equal texts."""
     spec = msgspec.json.encode(row.spec, order="deterministic").decode()
-    return (row.workflow, row.no, row.kind, spec, row.catchup, row.cursor, row.next_at)
+    return (row.workflow, row.no, row.kind, spec, _CATCHUPS.index(row.catchup), row.cursor, row.next_at)
 
 
 def trigger_of(columns: Sequence[Any]) -> TriggerRow:
     """The trigger's row of these columns."""
     values = dict(zip(TRIGGER_COLUMNS, columns, strict=True))
-    return TriggerRow(**{**values, "spec": _specs.decode(values["spec"]), "catchup": bool(values["catchup"])})
+    return TriggerRow(**{**values, "spec": _specs.decode(values["spec"]), "catchup": _CATCHUPS[values["catchup"]]})

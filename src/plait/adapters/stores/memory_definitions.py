@@ -65,6 +65,11 @@ class DefinitionRows:
             if row.next_at is not None and row.workflow not in paused
         )
 
+    def triggers_of(self, workflow: str | None = None) -> list[TriggerRow]:
+        """All triggers, or a workflow's, by workflow and number."""
+        rows = sorted(self.triggers.items(), key=lambda item: item[0])
+        return [copy_trigger(row) for place, row in rows if workflow is None or place[0] == workflow]
+
     def due(self, now: float, limit: int, workflows: Mapping[str, WorkflowRow]) -> list[TriggerRow]:
         """Triggers whose time has come, longest due first."""
         return [copy_trigger(self.triggers[place]) for at, place in self.times(workflows)[:limit] if at <= now]
@@ -110,8 +115,7 @@ class MemoryDefinitions:
     def triggers(self, workflow: str | None = None) -> list[TriggerRow]:
         """All triggers, or a workflow's."""
         with self._reading():
-            rows = sorted(self._rows().triggers.items(), key=lambda item: item[0])
-            return [copy_trigger(row) for place, row in rows if workflow is None or place[0] == workflow]
+            return self._rows().triggers_of(workflow)
 
     def next_trigger(self) -> float | None:
         """When the next trigger is due."""

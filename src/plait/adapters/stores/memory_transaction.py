@@ -117,6 +117,10 @@ class MemoryTransaction:
         """These workflows are not defined any more."""
         self._own_definitions().undeploy(workflows)
 
+    def triggers(self, workflow: str) -> list[TriggerRow]:
+        """A workflow's triggers. Nobody else writes while this transaction is open."""
+        return (self._definitions or self._tables.definitions).triggers_of(workflow)
+
     def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
         """Triggers whose time has come. Nobody else writes while this transaction is open."""
         workflows = {**self._tables.workflows, **self._workflows}

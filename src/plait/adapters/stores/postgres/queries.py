@@ -326,6 +326,9 @@ TRIGGERS = f"SELECT {_TRIGGER} FROM triggers ORDER BY workflow, no"
 TRIGGERS_OF = f"SELECT {_TRIGGER} FROM triggers WHERE workflow = %s ORDER BY no"
 """A workflow's triggers."""
 
+LOCK_TRIGGERS_OF = f"{TRIGGERS_OF} FOR UPDATE"
+"""The same, for a transaction that changes them."""
+
 _GOES_ON = "NOT EXISTS (SELECT 1 FROM workflows WHERE name = workflow AND paused)"
 
 DUE_TRIGGERS = (

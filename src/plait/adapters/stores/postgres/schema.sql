@@ -204,7 +204,7 @@ CREATE TABLE triggers (
     no INTEGER NOT NULL,
     kind TEXT NOT NULL,
     spec TEXT NOT NULL,
-    catchup BOOLEAN NOT NULL,
+    catchup SMALLINT NOT NULL,
     cursor DOUBLE PRECISION,
     next_at DOUBLE PRECISION,
     PRIMARY KEY (workflow, no)

@@ -164,6 +164,12 @@ class PostgresTransaction:
         for statement in queries.UNDEPLOY:
             self._execute(statement, encoding.printable(list(workflows)))
 
+    def triggers(self, workflow: str) -> list[TriggerRow]:
+        """A workflow's triggers. Who fires one of them just now is waited for; who wants to, waits."""
+        self._define()
+        found = self._execute(queries.LOCK_TRIGGERS_OF, encoding.printable(workflow))
+        return [encoding.trigger_of(columns) for columns in found]
+
     def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
         """Triggers whose time has come; another transaction that asks meanwhile gets none of them."""
         self._ask([call(batches.SHARE_GRAPHS), *self._upserts_of_workflows()])

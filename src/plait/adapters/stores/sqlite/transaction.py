@@ -136,6 +136,11 @@ class SqliteTransaction:
         for statement in queries.UNDEPLOY:
             self._connection.executemany(statement, names)
 
+    def triggers(self, workflow: str) -> list[TriggerRow]:
+        """A workflow's triggers. Nobody else writes while this transaction is open."""
+        found = self._connection.execute(queries.TRIGGERS_OF, (encoding.printable(workflow),))
+        return [encoding.trigger_of(columns) for columns in found]
+
     def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
         """Triggers whose time has come. Nobody else writes while this transaction is open."""
         return [

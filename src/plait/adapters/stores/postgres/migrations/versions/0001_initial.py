@@ -194,7 +194,7 @@ STATEMENTS = (
         no INTEGER NOT NULL,
         kind TEXT NOT NULL,
         spec TEXT NOT NULL,
-        catchup BOOLEAN NOT NULL,
+        catchup SMALLINT NOT NULL,
         cursor DOUBLE PRECISION,
         next_at DOUBLE PRECISION,
         PRIMARY KEY (workflow, no)

@@ -1,0 +1,50 @@
+"""`plait schedules list`: the schedules of the database."""
+
+from __future__ import annotations
+
+import click
+
+from plait.cli.common import open_store, print_json, say
+from plait.cli.options import db_option, json_option
+
+
+@click.command("list")
+@click.option("--workflow", metavar="NAME", help="Only those of this workflow.")
+@json_option
+@db_option
+def listing(workflow: str | None, as_json: bool) -> None:
+    """List the deployed schedules, soonest first: what each fired last (or since when it counts), and when it fires
+    next. Those of a paused workflow do not fire.
+
+    \b
+      plait schedules list
+      plait schedules list --workflow every_morning --json
+    """
+    from plait.services.schedules import deployed
+
+    with open_store() as store:
+        views = deployed(store, workflow)
+    views.sort(key=lambda view: (view.paused, view.next_at is None, view.next_at or "", view.workflow, view.no))
+    if as_json:
+        print_json({"schedules": views})
+        return
+    if not views:
+        what = f"no schedule of {workflow!r}" if workflow else "no schedule"
+        say(f"{what} is deployed here; plait dev and plait scheduler deploy what their files define")
+        return
+    from plait.cli import tables
+    from plait.cli.schedules.times import on_clock
+
+    tables.show(
+        ("workflow", "schedule", "missed runs", "last", "next"),
+        [
+            (
+                view.workflow,
+                view.schedule,
+                view.catchup,
+                on_clock(view.cursor, view.tz) if view.cursor else "-",
+                "paused" if view.paused else on_clock(view.next_at, view.tz) if view.next_at else "never",
+            )
+            for view in views
+        ],
+    )
