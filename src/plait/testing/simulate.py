@@ -1,7 +1,6 @@
 """Runs seeds of the simulation: `python -m plait.testing.simulate --seeds 0:1000`.
 
-A seed in which an invariant breaks is told with its last steps, and with the command that plays it again.
-"""
+A seed in which an invariant breaks is told with its last steps, and with the command that plays it again."""
 
 import argparse
 import sys

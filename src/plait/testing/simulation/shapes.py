@@ -16,6 +16,7 @@ from plait.model.graph import (
     TriggerSpec,
 )
 from plait.model.policies import Collision, LimitUse, OutcomeRule, RetryPolicy, RunPolicy, TriggerRule
+from plait.model.schedules import Catchup
 
 SMALL, WIDE = "pool:small", "pool:wide"
 SIZES = {SMALL: 1, WIDE: 3}
@@ -89,7 +90,8 @@ def _policy(rng: Random) -> RunPolicy:
 def scheduled(rng: Random, name: str, anchor: str) -> Graph:
     """A small DAG that time starts."""
     seconds = rng.choice((10.0, 17.0, 60.0))
-    trigger = TriggerSpec(kind="interval", spec={"anchor": anchor, "seconds": seconds}, catchup=rng.random() < 0.6)
+    catchup = Catchup.ALL if rng.random() < 0.6 else Catchup.LATEST
+    trigger = TriggerSpec(kind="interval", spec={"anchor": anchor, "seconds": seconds}, catchup=catchup)
     policy = RunPolicy(max_active_runs=rng.choice((1, 2)) if rng.random() < 0.6 else None)
     return dag(rng, name, most=3, policy=policy, triggers=(trigger,))
 
