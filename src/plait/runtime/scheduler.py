@@ -254,9 +254,11 @@ class Scheduler:
                     return row
                 if RunState(row.state) not in RUN_TERMINAL:
                     self.admission.take_place(hosted)
-            for stimulus in first(run):
-                self.post(run_id, stimulus)
-            self.post(run_id, OwnerChanged(epoch=row.epoch, kept=kept))
+            # Now, and not by way of the inbox: what executors kept may have been reported already, and that their task
+            # runs hold slots is known only from here on.
+            for stimulus in (*first(run), OwnerChanged(epoch=row.epoch, kept=kept)):
+                if hosted.error is None:
+                    self._decide(hosted, stimulus, self.clock.now())
         return row
 
     def _keep(self, hosted: Hosted, snapshot: RunSnapshot) -> tuple[Token, ...]:

@@ -269,13 +269,13 @@ class Service:
         if row is None or row.session or RunState(row.state) in RUN_TERMINAL:
             self._deaths.pop(report.run_id, None)
             return
-        if row.owner == self.scheduler.owner:
-            self._not_hosted(report)
-            return
         if isinstance(report, Finished) and report.outcome.verdict is Verdict.CRASHED:
             error = report.outcome.error
             why = error.message if error is not None else "its process died"
             _keep(self._crashes, row.run_id, (report.token >> TOKEN_BITS, why))
+        if row.owner == self.scheduler.owner:
+            self._not_hosted(report)
+            return
         self.lease.sweep()
         self.claim()
 
@@ -289,7 +289,9 @@ class Service:
             elif run_id not in scheduler.handed_over:  # else it is on its way to a worker, and the report is an old one
                 row = scheduler.store.get_run(run_id)
                 if row is not None and row.owner == scheduler.owner:
-                    scheduler.resume(run_id, epoch=row.epoch, first=lambda run: _as_reported(report))
+                    crashed = run_id in self._crashes
+                    first = self._crashed_bodies if crashed else lambda run: _as_reported(report)
+                    scheduler.resume(run_id, epoch=row.epoch, first=first)
 
     def _crashed_bodies(self, run: Run) -> Iterable[Stimulus]:
         """The process of a flow's body crashed. The body is replayed, in the same attempt; if it dies again and again
