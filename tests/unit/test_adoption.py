@@ -1,4 +1,4 @@
-"""A scheduler goes on with a run whose executions outlived the one before: what they report meanwhile counts in full."""
+"""A scheduler goes on with a run whose executions outlived the one before: what they report meanwhile counts."""
 
 import threading
 
