@@ -80,6 +80,9 @@ def _rows(run: Run) -> str | None:
 
 def _children(run: Run) -> str | None:
     """Each child is filed under its call, once, and only waits for anything as long as its body does not end."""
+    gone = [task.label() for task in run.children.values() if run.tasks.get(task.no) is not task]
+    if gone:
+        return f"{gone[0]} is filed as a child, and is not there"
     filed = Counter(kid.no for task in run.tasks.values() for kid in task.kids or ())
     for task in run.tasks.values():
         if task.child is None or task.parent is None or task.node.hook:

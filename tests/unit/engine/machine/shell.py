@@ -5,6 +5,7 @@ What the engine forgets to command does not happen here: a run for which nobody 
 """
 
 import copy
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from plait.model import stimuli as s
 from plait.model.graph import Graph, TaskSpec
 from plait.model.ids import MapElement, TaskNo, Token
 from plait.model.outcome import Outcome, Verdict
-from plait.model.policies import LimitUse
+from plait.model.policies import LimitUse, OutcomeRule
 from plait.model.rows import RunRow, TaskRow
 from plait.model.states import LIVE, RUN_TERMINAL, TERMINAL, RunState, TaskState
 from tests.unit.engine.machine.folding import Fold
@@ -82,6 +83,7 @@ class Shell(World):
         self.watches: dict[tuple[TaskNo, int], c.AddWatch] = {}
         self.triggers: dict[TaskNo, Token] = {}
         self.inbox: list[s.Stimulus] = []
+        self.called: set[TaskNo] = set()
         self.programs: dict[Place, list[Call | Close]] = {}
         self.fold = Fold()
         self.folded_to = 0
@@ -152,6 +154,7 @@ class Shell(World):
                 task = self.run.tasks.get(command.no)
                 if task is not None and task.token == command.token and task.state in LIVE:
                     assert command.token not in self.executions, "handed out twice"
+                    assert task.child is None or task.node.callless or task.no in self.called, "its call is not known"
                     self.executions[command.token] = Handed(command, task)
             case c.CancelExecution():
                 if command.token in self.executions:
@@ -256,7 +259,9 @@ class Shell(World):
             )
         )
         handed.staging = handed.staging or step.staged
-        handed.futures.append(self.run.children[parent.no, step.name or f"{step.spec.key}:{calls}"].no)
+        no = self.run.children[parent.no, step.name or f"{step.spec.key}:{calls}"].no
+        handed.futures.append(no)
+        self.called.add(no)
 
     def close(self, handed: Handed, *, ok: bool) -> None:
         """A body's transaction is over."""
@@ -301,6 +306,7 @@ class Shell(World):
             (handed.no, handed.token) for handed in self.executions.values() if handed.token not in going_on
         )
         self.executions.clear()
+        self.called &= kept_nos
         self.watches.clear()
         self.triggers.clear()
         self.inbox.clear()
@@ -398,8 +404,10 @@ class Shell(World):
 
     @property
     def result(self) -> dict[str, Any]:
-        """What the run came to."""
-        return {"run": self.run.state.value, **self.states}
+        """What the run came to. A body that is replayed may do without a child that it cancelled before: where children
+        count, the state of the run is left out."""
+        counts = self.graph.outcome is OutcomeRule.ANY_FAILURE and any(row.child for row in self.tasks.values())
+        return {"run": None if counts else self.run.state.value, **self.states}
 
     # --- checking -----------------------------------------------------------------------------------------------------
 
@@ -435,7 +443,18 @@ class Shell(World):
         assert breach is None, breach
         current = {no for no, row in self.tasks.items() if row.current}
         assert current <= set(self.run.tasks), f"rows of {current - set(self.run.tasks)} are current"
+        self._verify_attempts()
         self.verify_run()
+
+    def _verify_attempts(self) -> None:
+        """Each attempt but the last one is recorded; a wait between two executions of one attempt is none."""
+        ended = Counter(attempt.no for attempt in self.attempts)
+        for task in self.run.tasks.values():
+            count = ended[task.no]
+            if task.state in LIVE or task.interrupted:
+                assert task.attempt == count + 1, f"{task.label()} is in attempt {task.attempt}, {count} have ended"
+            elif not task.terminal:
+                assert task.attempt == count, f"{task.label()} has {task.attempt} attempts, {count} have ended"
 
     def _verify_slots(self) -> None:
         held = {no for _, no in self.book.held}
