@@ -15,8 +15,10 @@ from plait.model.graph import Graph
 from plait.model.ids import RunId, TaskNo, Token
 from plait.model.outcome import LogSpan, Outcome, Stored
 from plait.model.rows import (
+    AssetEventRow,
     AssetRow,
     AttemptRow,
+    AutomationRow,
     DeploymentRow,
     EventRow,
     FileRow,
@@ -69,6 +71,7 @@ class RunBatch(msgspec.Struct, kw_only=True):
     scopes: Sequence[ScopeRow] = ()
     events: Sequence[EventRow] = ()
     assets: Sequence[AssetRow] = ()
+    asset_events: Sequence[AssetEventRow] = ()
     release: Sequence[int] = ()
     """Task numbers whose slots are given back (-1: the run's own)."""
     inbox: Sequence[int] = ()
@@ -148,6 +151,10 @@ class Transaction(Protocol):
         """Keep the cursor and the next time of a trigger that this transaction was given by `due_triggers`."""
         ...
 
+    def save_automations(self, rows: Sequence[AutomationRow]) -> None:
+        """Insert or replace where the automations of assets stand."""
+        ...
+
 
 class DefinitionStore(Protocol):
     """What of definitions is kept: files, deployments, triggers. Written through a `Transaction`."""
@@ -164,6 +171,10 @@ class DefinitionStore(Protocol):
 
     def triggers(self, workflow: str | None = None) -> list[TriggerRow]:
         """All triggers, or a workflow's, by workflow and number."""
+        ...
+
+    def automations(self, keys: Sequence[str] = ()) -> list[AutomationRow]:
+        """Where the automations of these assets, or of all, stand, by key."""
         ...
 
     def next_trigger(self) -> float | None:
@@ -267,6 +278,19 @@ class RunStore(Protocol):
 
     def asset(self, key: str, partition: str) -> AssetRow | None:
         """The latest materialization of one asset's partition (empty text for an asset without partitions)."""
+        ...
+
+    def asset_history(
+        self,
+        key: str,
+        *,
+        partition: str | None = None,
+        kinds: Sequence[str] = (),
+        before: float | None = None,
+        limit: int = 50,
+    ) -> list[AssetEventRow]:
+        """What happened to an asset (or to one of its partitions), newest first, at most `limit`, earlier than `before`
+        if given. What happened at the same time comes by its other columns, last first."""
         ...
 
     # owners and leases

@@ -127,7 +127,12 @@ class WorkflowRow(msgspec.Struct, kw_only=True):
 
 
 class AssetRow(msgspec.Struct, kw_only=True):
-    """The latest materialization of an asset's partition (empty text for an asset without partitions)."""
+    """The latest materialization of an asset's partition (empty text for an asset without partitions), or what was
+    observed last of one that is made elsewhere (`observed`).
+
+    `code_version` and `inputs` (JSON: the data versions of the assets that it was made from, by key) are those of that
+    time; `data_time`: up to when what it is made from is in it (epoch seconds).
+    """
 
     key: str
     partition: str
@@ -136,6 +141,34 @@ class AssetRow(msgspec.Struct, kw_only=True):
     at: float
     data_version: str | None = None
     metadata: bytes | None = None
+    code_version: str | None = None
+    inputs: bytes | None = None
+    data_time: float | None = None
+    observed: bool = False
+
+
+class AssetEventRow(msgspec.Struct, kw_only=True):
+    """Something that happened to an asset's partition: `kind` is materialized, observed or check (of the check `name`).
+    `data` is JSON, see `model.assets.HistoryEvent`. It goes with its run."""
+
+    key: str
+    partition: str
+    kind: str
+    at: float
+    run_id: RunId
+    no: TaskNo
+    name: str = ""
+    data: bytes = b"{}"
+
+
+class AutomationRow(msgspec.Struct, kw_only=True):
+    """Where the automation of an asset stands: what it remembers (`cursor`) and what it decided last (`decision`), both
+    encoded by `engine.automation`; `at`: when that was."""
+
+    key: str
+    at: float
+    cursor: bytes
+    decision: bytes
 
 
 class OwnerRow(msgspec.Struct, kw_only=True):
@@ -160,7 +193,8 @@ class InboxRow(msgspec.Struct, kw_only=True, frozen=True):
 
 class FileRow(msgspec.Struct, kw_only=True):
     """A file of definitions as it was last loaded. `location` is the target that a service was given; `stamp` tells
-    whether the file has changed since; `error` (with `traceback`) is why it does not load, empty if it does."""
+    whether the file has changed since; `error` (with `traceback`) is why it does not load, empty if it does; `assets`
+    encodes the assets that it defines (`model.assets.AssetGraph`)."""
 
     path: str
     location: str
@@ -168,6 +202,7 @@ class FileRow(msgspec.Struct, kw_only=True):
     loaded_at: float
     error: str = ""
     traceback: str = ""
+    assets: bytes = b""
 
 
 class DeploymentRow(msgspec.Struct, kw_only=True):

@@ -1,5 +1,6 @@
 """What holds for every store: files of definitions, deployments and their triggers."""
 
+import contextlib
 import itertools
 import threading
 
@@ -7,7 +8,7 @@ import msgspec
 import pytest
 
 from plait.model.errors import StoreError
-from plait.model.rows import WorkflowRow
+from plait.model.rows import AutomationRow, WorkflowRow
 from plait.model.schedules import Catchup
 from tests.conformance.stores.kinds import deploy, deployment_row, file_row, run_row, trigger_row
 
@@ -276,3 +277,22 @@ def test_of_many_that_look_one_fires_a_trigger(place):
     for thread in threads:
         thread.join()
     assert sorted(itertools.chain(*fired)) == list(range(20))
+
+
+# --- automations -----------------------------------------------------------------------------------------------------
+
+
+def test_where_automations_stand_is_replaced(store):
+    first = AutomationRow(key="b", at=1.0, cursor=b"{}", decision=b"[]")
+    second = AutomationRow(key="a", at=2.0, cursor=b"\x00\xff", decision=b"d")
+    with store.transaction() as tx:
+        tx.save_automations([first, second])
+    assert store.definitions.automations() == [second, first]
+    moved = AutomationRow(key="b", at=3.0, cursor=b"c", decision=b"")
+    with store.transaction() as tx:
+        tx.save_automations([moved])
+    assert store.definitions.automations(["b", "nobody"]) == [moved]
+    with contextlib.suppress(ZeroDivisionError), store.transaction() as tx:
+        tx.save_automations([first])
+        raise ZeroDivisionError
+    assert store.definitions.automations(["b"]) == [moved]

@@ -16,7 +16,17 @@ from plait.model.errors import StoreError
 from plait.model.graph import Graph
 from plait.model.ids import RunId
 from plait.model.outcome import Stored
-from plait.model.rows import AssetRow, AttemptRow, LimitRow, RunRow, ScopeRow, TriggerRow, WorkflowRow
+from plait.model.rows import (
+    AssetEventRow,
+    AssetRow,
+    AttemptRow,
+    AutomationRow,
+    LimitRow,
+    RunRow,
+    ScopeRow,
+    TriggerRow,
+    WorkflowRow,
+)
 from plait.model.schedules import Catchup
 from plait.model.states import RunState, TaskState
 from plait.ports import RunBatch, RunStore, Transaction
@@ -92,7 +102,35 @@ SCOPES = st.builds(
 )
 ATTEMPTS = st.builds(AttemptRow, no=NUMBERS, attempt=st.integers(1, 2), state=st.just("failed"), error=MAYBE_BYTES)
 ASSETS = st.builds(
-    AssetRow, key=LIMITS, partition=st.sampled_from(["", "p"]), run_id=RUNS, no=NUMBERS, at=TIMES, metadata=MAYBE_BYTES
+    AssetRow,
+    key=LIMITS,
+    partition=st.sampled_from(["", "p"]),
+    run_id=RUNS,
+    no=NUMBERS,
+    at=TIMES,
+    metadata=MAYBE_BYTES,
+    code_version=st.none() | st.just("1"),
+    inputs=MAYBE_BYTES,
+    data_time=st.none() | TIMES,
+    observed=st.booleans(),
+)
+ASSET_EVENTS = st.builds(
+    AssetEventRow,
+    key=LIMITS,
+    partition=st.sampled_from(["", "p"]),
+    kind=st.sampled_from(["materialized", "check"]),
+    at=TIMES,
+    run_id=RUNS,
+    no=NUMBERS,
+    name=st.sampled_from(["", "c"]),
+    data=st.sampled_from([b"{}", b"[1]"]),
+)
+AUTOMATIONS = st.tuples(
+    st.just("automations"),
+    st.lists(
+        st.builds(AutomationRow, key=LIMITS, at=TIMES, cursor=st.sampled_from([b"", b"x"]), decision=st.just(b"d")),
+        max_size=2,
+    ),
 )
 PICKS = st.lists(st.integers(0, 3), max_size=2)
 """Places in the list of what lies in the inbox for owners."""
@@ -137,6 +175,7 @@ WRITES = st.tuples(
             "attempts": st.lists(ATTEMPTS, max_size=2),
             "scopes": st.lists(SCOPES, max_size=2),
             "assets": st.lists(ASSETS, max_size=2),
+            "asset_events": st.lists(ASSET_EVENTS, max_size=3),
             "release": st.lists(st.integers(-1, 2), max_size=2),
             "inbox": PICKS,
         }
@@ -145,7 +184,7 @@ WRITES = st.tuples(
 )
 ACQUIRES = st.tuples(st.just("acquire"), st.lists(SLOTS, min_size=1, max_size=3))
 WORKFLOWS = st.tuples(st.just("workflow"), st.booleans())
-DEFINES = DEPLOYS | UNDEPLOYS | FILES | FIRES
+DEFINES = DEPLOYS | UNDEPLOYS | FILES | FIRES | AUTOMATIONS
 STEPS = st.lists(CREATES | WRITES | WRITES | ACQUIRES | WORKFLOWS | DEFINES, min_size=1, max_size=4)
 
 
@@ -206,6 +245,8 @@ def define(tx: Transaction, step: Any) -> list[TriggerRow]:
             tx.undeploy(names)
         case ("files", rows, gone):
             tx.save_files(rows, gone=gone)
+        case ("automations", rows):
+            tx.save_automations(rows)
         case ("fire", now, limit, later):
             due = tx.due_triggers(now, limit)
             for trigger in due:
@@ -247,6 +288,9 @@ def shown(store: RunStore) -> Iterator[Any]:
     yield store.assets()
     yield store.assets(["l"])
     yield store.asset("l", "p")
+    yield store.asset_history("l")
+    yield store.asset_history("l", kinds=["check"], limit=2)
+    yield store.asset_history("l", partition="p", before=4.0)
     yield store.workflow("w")
     yield store.owners()
     yield [[(row.run_id, row.data) for row in store.read_inbox(owner, limit=4)] for owner in ("a", "b")]
@@ -257,6 +301,8 @@ def shown(store: RunStore) -> Iterator[Any]:
     yield definitions.triggers()
     yield definitions.triggers("w")
     yield definitions.next_trigger()
+    yield definitions.automations()
+    yield definitions.automations(["l"])
     yield [store.load_graph(name) for name in ("g1", "g2")]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from plait.model.errors import StaleToken, StoreError
 from plait.model.graph import Graph
-from plait.model.rows import AssetRow, AttemptRow, LimitRow, ScopeRow
+from plait.model.rows import AssetEventRow, AssetRow, AttemptRow, LimitRow, ScopeRow
 from tests.conformance.stores.kinds import (
     acquire,
     create,
@@ -262,6 +262,7 @@ def test_old_final_runs_are_deleted_with_all_that_belongs_to_them(store):
             attempts=[AttemptRow(no=0, attempt=1, state="failed"), AttemptRow(no=0, attempt=2, state="failed")],
             scopes=[ScopeRow(scope="s", path=(), generation=0, length=1)],
             assets=[AssetRow(key=run_id, partition="", run_id=run_id, no=0, at=1.0)],
+            asset_events=[AssetEventRow(key="a", partition="", kind="materialized", run_id=run_id, no=0, at=1.0)],
         )
         store.put_inbox(run_id, b"x")
         acquire(store, slot_row(run_id=run_id))
@@ -276,6 +277,7 @@ def test_old_final_runs_are_deleted_with_all_that_belongs_to_them(store):
     assert store.read_inbox("me") == []
     assert [row.run_id for row in store.slots()] == ["new"]
     assert [row.key for row in store.assets()] == ["new", "old"], "that an asset exists is not forgotten"
+    assert [row.run_id for row in store.asset_history("a")] == ["new"]
     assert store.load_graph("h") is not None, "the open run has it"
     assert store.load_graph("other") is not None
 

@@ -18,7 +18,7 @@ def store(tmp_path):
 
 
 SCANS = {
-    "ASSETS", "CLAIMABLE", "DEPLOYMENTS", "DROP_STRAY_INBOX", "FORGET_SWEPT", "FREE_SLOTS_OF", "LIMITS",
+    "ASSETS", "AUTOMATIONS", "CLAIMABLE", "DEPLOYMENTS", "DROP_STRAY_INBOX", "FORGET_SWEPT", "FREE_SLOTS_OF", "LIMITS",
     "ALL_FILES", "OPEN_RUNS_OF", "OWNED", "OWNERS", "READ_INBOX", "RUNS_ENDING", "SLOTS", "TRASH", "TRIGGERS",
 }  # fmt: skip
 """Statements that look at a whole table (or, OPEN_RUNS_OF and OWNED, at all open runs), on purpose. The inbox is

@@ -4,7 +4,7 @@ import pytest
 
 from plait.model.ids import TaskNo, token
 from plait.model.outcome import Stored
-from plait.model.rows import AssetRow, AttemptRow, ScopeRow, TaskRow
+from plait.model.rows import AssetEventRow, AssetRow, AttemptRow, ScopeRow, TaskRow
 from tests.conformance.stores.kinds import create, event_rows, run_row, task_row, write
 
 FULL_ROW = TaskRow(
@@ -197,6 +197,38 @@ def test_the_latest_materialization_of_each_partition(store):
     write(store, "r2", assets=[new])
     write(store, assets=[AssetRow(key="a", partition="", run_id="r1", no=TaskNo(0), at=5.5)])
     assert store.assets(["a"]) == [new, part]
+
+
+def test_what_is_remembered_of_a_materialization(store):
+    row = AssetRow(
+        key="a", partition="", run_id="r1", no=TaskNo(0), at=5.0, data_version="v", metadata=b"m", code_version="2",
+        inputs=b'{"b":"1"}', data_time=3.5, observed=True,
+    )  # fmt: skip
+    write(store, assets=[row])
+    assert store.asset("a", "") == row
+
+
+def test_the_history_of_an_asset_comes_newest_first(store):
+    made = [
+        AssetEventRow(key="a", partition=part, kind=kind, at=at, run_id="r1", no=TaskNo(0), name=name, data=b'{"x":1}')
+        for at, part, kind, name in (
+            (1.0, "p", "materialized", ""),
+            (1.0, "q", "materialized", ""),
+            (2.0, "p", "check", "nulls"),
+            (2.0, "p", "check", "rows"),
+            (3.0, "p", "observed", ""),
+        )
+    ]
+    write(store, asset_events=made[:3])
+    write(
+        store, asset_events=[*made[2:], AssetEventRow(key="b", partition="", kind="check", at=1.0, run_id="r1", no=1)]
+    )
+    assert store.asset_history("a") == made[::-1]
+    assert store.asset_history("a", limit=2) == [made[4], made[3]]
+    assert store.asset_history("a", partition="q") == [made[1]]
+    assert store.asset_history("a", partition="p", kinds=["check"]) == [made[3], made[2]]
+    assert store.asset_history("a", kinds=["observed", "materialized"], before=3.0) == [made[1], made[0]]
+    assert store.asset_history("nobody") == []
 
 
 # --- events ----------------------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 """What of definitions is kept in an SQL store (the port `DefinitionStore`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from plait.adapters.stores import encoding
-from plait.model.rows import DeploymentRow, FileRow, TriggerRow
+from plait.model.rows import AutomationRow, DeploymentRow, FileRow, TriggerRow
 
 Query = Callable[..., list[tuple[Any, ...]]]
 
@@ -26,14 +26,20 @@ class Statements(Protocol):
     def TRIGGERS_OF(self) -> str: ...
     @property
     def NEXT_TRIGGER(self) -> str: ...
+    @property
+    def AUTOMATIONS(self) -> str: ...
+    @property
+    def SOME_AUTOMATIONS(self) -> str: ...
 
 
 class SqlDefinitions:
-    """Reads files, deployments and triggers; `ask` runs a statement on a reading connection."""
+    """Reads files, deployments and triggers; `ask` runs a statement on a reading connection, `listed` makes one
+    parameter of several texts."""
 
-    def __init__(self, ask: Query, queries: Statements):
+    def __init__(self, ask: Query, queries: Statements, listed: Callable[[Sequence[str]], object]):
         self._ask = ask
         self._queries = queries
+        self._listed = listed
 
     def files(self, location: str | None = None) -> list[FileRow]:
         """The files of a location, or of all, by path."""
@@ -59,6 +65,14 @@ class SqlDefinitions:
         else:
             found = self._ask(self._queries.TRIGGERS_OF, encoding.printable(workflow))
         return [encoding.trigger_of(columns) for columns in found]
+
+    def automations(self, keys: Sequence[str] = ()) -> list[AutomationRow]:
+        """Where automations stand."""
+        if keys:
+            found = self._ask(self._queries.SOME_AUTOMATIONS, self._listed(encoding.printable(list(keys))))
+        else:
+            found = self._ask(self._queries.AUTOMATIONS)
+        return [encoding.automation_of(columns) for columns in found]
 
     def next_trigger(self) -> float | None:
         """When the next trigger is due."""

@@ -15,8 +15,10 @@ from plait.model.graph import Graph
 from plait.model.ids import MapPath, RunId, TaskNo, Token
 from plait.model.outcome import Stored
 from plait.model.rows import (
+    AssetEventRow,
     AssetRow,
     AttemptRow,
+    AutomationRow,
     DeploymentRow,
     EventRow,
     FileRow,
@@ -315,14 +317,40 @@ def scope_of(columns: Sequence[Any]) -> ScopeRow:
     )
 
 
+ASSET_COLUMNS = AssetRow.__struct_fields__
+ASSET_EVENT_COLUMNS = AssetEventRow.__struct_fields__
+AUTOMATION_COLUMNS = AutomationRow.__struct_fields__
+
+
 def asset_values(row: AssetRow) -> Columns:
     """An asset's row."""
     return msgspec.structs.astuple(row)
 
 
+def asset_event_values(row: AssetEventRow) -> Columns:
+    """An event's row."""
+    return msgspec.structs.astuple(row)
+
+
+def automation_values(row: AutomationRow) -> Columns:
+    """An automation's row."""
+    return msgspec.structs.astuple(row)
+
+
 def asset_of(columns: Sequence[Any]) -> AssetRow:
     """The asset's row of these columns."""
-    return AssetRow(**dict(zip(AssetRow.__struct_fields__, columns, strict=True)))
+    values = dict(zip(ASSET_COLUMNS, columns, strict=True))
+    return AssetRow(**{**values, "observed": bool(values["observed"])})
+
+
+def asset_event_of(columns: Sequence[Any]) -> AssetEventRow:
+    """The event's row of these columns."""
+    return AssetEventRow(**dict(zip(ASSET_EVENT_COLUMNS, columns, strict=True)))
+
+
+def automation_of(columns: Sequence[Any]) -> AutomationRow:
+    """The automation's row of these columns."""
+    return AutomationRow(**dict(zip(AUTOMATION_COLUMNS, columns, strict=True)))
 
 
 def workflow_values(row: WorkflowRow) -> Columns:

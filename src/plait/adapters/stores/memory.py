@@ -23,6 +23,7 @@ from plait.model.graph import Graph
 from plait.model.ids import RunId, TaskNo
 from plait.model.outcome import Stored
 from plait.model.rows import (
+    AssetEventRow,
     AssetRow,
     AttemptRow,
     EventRow,
@@ -277,6 +278,27 @@ class MemoryStore:
         with self._reading():
             row = self._tables.assets.get((key, partition))
             return copy.copy(row) if row is not None else None
+
+    def asset_history(
+        self,
+        key: str,
+        *,
+        partition: str | None = None,
+        kinds: Sequence[str] = (),
+        before: float | None = None,
+        limit: int = 50,
+    ) -> list[AssetEventRow]:
+        """What happened to an asset, newest first."""
+        with self._reading():
+            events = sorted(self._tables.asset_events.get(key, {}).items(), reverse=True)
+            found = [
+                copy.copy(row)
+                for _, row in events
+                if partition in (None, row.partition)
+                and (not kinds or row.kind in kinds)
+                and (before is None or row.at < before)
+            ]
+            return found[:limit]
 
     # --- owners and leases --------------------------------------------------------------------------------------------
 

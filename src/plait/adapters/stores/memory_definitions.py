@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import msgspec
 
 from plait.adapters.stores import encoding
-from plait.model.rows import DeploymentRow, FileRow, TriggerRow, WorkflowRow
+from plait.model.rows import AutomationRow, DeploymentRow, FileRow, TriggerRow, WorkflowRow
 
 
 class DefinitionRows:
@@ -18,6 +18,7 @@ class DefinitionRows:
         self.files: dict[str, FileRow] = {}
         self.deployments: dict[str, DeploymentRow] = {}
         self.triggers: dict[tuple[str, int], TriggerRow] = {}
+        self.automations: dict[str, AutomationRow] = {}
 
     def copied(self) -> "DefinitionRows":
         """The same rows, in tables of its own."""
@@ -25,6 +26,7 @@ class DefinitionRows:
         made.files = dict(self.files)
         made.deployments = dict(self.deployments)
         made.triggers = dict(self.triggers)
+        made.automations = dict(self.automations)
         return made
 
     def graphs(self) -> set[str]:
@@ -116,6 +118,12 @@ class MemoryDefinitions:
         """All triggers, or a workflow's."""
         with self._reading():
             return self._rows().triggers_of(workflow)
+
+    def automations(self, keys: Sequence[str] = ()) -> list[AutomationRow]:
+        """Where automations stand."""
+        with self._reading():
+            rows = sorted(self._rows().automations.items())
+            return [copy.copy(row) for key, row in rows if not keys or key in keys]
 
     def next_trigger(self) -> float | None:
         """When the next trigger is due."""

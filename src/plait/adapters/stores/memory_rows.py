@@ -10,6 +10,7 @@ import msgspec
 from plait.adapters.stores.memory_definitions import DefinitionRows
 from plait.model.ids import MapPath, RunId, TaskNo
 from plait.model.rows import (
+    AssetEventRow,
     AssetRow,
     AttemptRow,
     EventRow,
@@ -127,6 +128,8 @@ class Tables:
         self.slots: dict[Place, int] = {}
         self.workflows: dict[str, WorkflowRow] = {}
         self.assets: dict[tuple[str, str], AssetRow] = {}
+        self.asset_events: dict[str, dict[tuple[object, ...], AssetEventRow]] = {}
+        """By asset; then by what tells one from another."""
         self.owners: dict[str, OwnerRow] = {}
         self.swept: set[str] = set()
         self.inbox: dict[int, InboxRow] = {}
@@ -145,6 +148,8 @@ class Tables:
         gone = [self.runs.pop(run_id).run for run_id in run_ids]
         self.occurrences.difference_update(run.occurrence for run in gone if run.occurrence is not None)
         self.free_slots(run_ids)
+        for key, events in list(self.asset_events.items()):
+            self.asset_events[key] = {place: row for place, row in events.items() if row.run_id not in run_ids}
         self.inbox = {number: row for number, row in self.inbox.items() if row.run_id in self.runs}
         used = {rows.run.graph_hash for rows in self.runs.values()} | self.definitions.graphs()
         for graph_hash in {run.graph_hash for run in gone} - used:

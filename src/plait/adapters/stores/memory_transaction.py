@@ -8,7 +8,17 @@ from plait.adapters.stores.memory_definitions import DefinitionRows
 from plait.adapters.stores.memory_rows import Place, RunRows, Tables, copy_run, copy_task
 from plait.model.errors import StaleToken, StoreError
 from plait.model.ids import RunId
-from plait.model.rows import AssetRow, DeploymentRow, FileRow, RunRow, SlotRow, TriggerRow, WorkflowRow
+from plait.model.rows import (
+    AssetEventRow,
+    AssetRow,
+    AutomationRow,
+    DeploymentRow,
+    FileRow,
+    RunRow,
+    SlotRow,
+    TriggerRow,
+    WorkflowRow,
+)
 from plait.ports import RunBatch
 
 
@@ -72,6 +82,7 @@ class MemoryTransaction:
         self._changes += [(rows.put_attempt, (copy.copy(row),)) for row in batch.attempts]
         self._changes += [(rows.put_scope, (copy.copy(row),)) for row in batch.scopes]
         self._changes += [(self._put_asset, (copy.copy(row),)) for row in batch.assets]
+        self._changes += [(self._put_asset_event, (copy.copy(row),)) for row in batch.asset_events]
         self._changes += [(self._forget, (number,)) for number in batch.inbox]
         if batch.release:
             slots = self._own_slots()
@@ -130,6 +141,10 @@ class MemoryTransaction:
         """A trigger has fired."""
         self._own_definitions().advance(row)
 
+    def save_automations(self, rows: Sequence[AutomationRow]) -> None:
+        """Insert or replace where automations stand."""
+        self._own_definitions().automations.update((row.key, copy.copy(row)) for row in rows)
+
     def _own_definitions(self) -> DefinitionRows:
         if self._definitions is None:
             self._definitions = self._tables.definitions.copied()
@@ -148,6 +163,10 @@ class MemoryTransaction:
         known = self._tables.assets.get(place)
         if known is None or row.at >= known.at:
             self._tables.assets[place] = row
+
+    def _put_asset_event(self, row: AssetEventRow) -> None:
+        place = (row.at, row.partition, row.run_id, row.no, row.kind, row.name)
+        self._tables.asset_events.setdefault(row.key, {})[place] = row
 
 
 def _sum(slots: dict[Place, int], key: str) -> int:

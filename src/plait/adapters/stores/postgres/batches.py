@@ -6,15 +6,17 @@ write (slots, assets, workflows) comes sorted. All transactions do it so, those 
 for each other (F12).
 """
 
-from plait.adapters.stores.encoding import KEPT_COLUMNS, RUN_COLUMNS, TASK_COLUMNS
+from plait.adapters.stores.encoding import ASSET_COLUMNS, ASSET_EVENT_COLUMNS, KEPT_COLUMNS, RUN_COLUMNS, TASK_COLUMNS
 from plait.adapters.stores.postgres.pipeline import Statement
 from plait.adapters.stores.postgres.queries import LOCKS
 
 TYPES = {
-    "attempt": "integer", "created_at": "double precision", "current": "boolean", "control": "bytea", "epoch": "bigint",
-    "engine_min": "integer", "error": "bytea", "extra": "bytea", "finished_at": "double precision", "log": "bytea",
-    "logical_at": "double precision", "no": "integer", "outputs": "bytea", "params": "bytea", "run": "bigint",
-    "session": "boolean", "spec": "bytea", "started_at": "double precision", "token": "bigint",
+    "at": "double precision", "attempt": "integer", "created_at": "double precision", "current": "boolean",
+    "control": "bytea", "data": "bytea", "data_time": "double precision", "epoch": "bigint", "engine_min": "integer",
+    "error": "bytea", "extra": "bytea", "finished_at": "double precision", "inputs": "bytea", "log": "bytea",
+    "logical_at": "double precision", "metadata": "bytea", "no": "integer", "observed": "boolean", "outputs": "bytea",
+    "params": "bytea", "run": "bigint", "session": "boolean", "spec": "bytea", "started_at": "double precision",
+    "token": "bigint",
 }  # fmt: skip
 """Types of columns; the others are text."""
 
@@ -136,15 +138,24 @@ UPSERT_SCOPES = Statement(
 )
 """Scopes that were expanded; a new generation replaces the old one."""
 
-_ASSET = ("text", "text", "text", "integer", "double precision", "text", "bytea")
 UPSERT_ASSETS = Statement(
     "upsert_assets",
-    f"INSERT INTO assets (key, partition, run_id, no, at, data_version, metadata) SELECT * FROM {_unnest(_ASSET)} "
-    "ON CONFLICT (key, partition) DO UPDATE SET run_id = excluded.run_id, no = excluded.no, at = excluded.at, "
-    "data_version = excluded.data_version, metadata = excluded.metadata WHERE excluded.at >= assets.at",
-    _ASSET,
+    f"INSERT INTO assets ({', '.join(ASSET_COLUMNS)}) SELECT * FROM {_unnest(_types(ASSET_COLUMNS))} "
+    f"ON CONFLICT (key, partition) DO UPDATE SET "
+    f"{', '.join(f'{column} = excluded.{column}' for column in ASSET_COLUMNS[2:])} WHERE excluded.at >= assets.at",
+    _types(ASSET_COLUMNS),
 )
 """The latest materializations; one that comes late does not hide a newer one."""
+
+_EVENT_PLACE = tuple(column for column in ASSET_EVENT_COLUMNS if column != "data")
+INSERT_ASSET_EVENTS = Statement(
+    "insert_asset_events",
+    f"INSERT INTO asset_events ({', '.join(ASSET_EVENT_COLUMNS)}) "
+    f"SELECT * FROM {_unnest(_types(ASSET_EVENT_COLUMNS))} "
+    f"ON CONFLICT ({', '.join(_EVENT_PLACE)}) DO UPDATE SET data = excluded.data",
+    _types(ASSET_EVENT_COLUMNS),
+)
+"""What happened to assets."""
 
 _WORKFLOW = ("text", "text", "boolean", "integer")
 UPSERT_WORKFLOWS = Statement(

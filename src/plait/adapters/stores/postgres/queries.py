@@ -5,6 +5,9 @@ migrations. Rows are locked in one order (see there), so that two transactions n
 """
 
 from plait.adapters.stores.encoding import (
+    ASSET_COLUMNS,
+    ASSET_EVENT_COLUMNS,
+    AUTOMATION_COLUMNS,
     DEPLOYMENT_COLUMNS,
     FILE_COLUMNS,
     FINAL_RUN_STATES,
@@ -131,17 +134,27 @@ EVENTS = f"SELECT seq, data FROM events WHERE run = {_RUN_NUMBER} AND seq > %s O
 GET_WORKFLOW = "SELECT name, kind, paused, failures_in_a_row FROM workflows WHERE name = %s"
 """What is remembered of a workflow."""
 
-ASSETS = "SELECT key, partition, run_id, no, at, data_version, metadata FROM assets ORDER BY key, partition"
+_ASSET = ", ".join(ASSET_COLUMNS)
+ASSETS = f"SELECT {_ASSET} FROM assets ORDER BY key, partition"
 """All latest materializations."""
 
-SOME_ASSETS = (
-    "SELECT key, partition, run_id, no, at, data_version, metadata FROM assets "
-    "WHERE key = ANY (%s::text[]) ORDER BY key, partition"
-)
+SOME_ASSETS = f"SELECT {_ASSET} FROM assets WHERE key = ANY (%s::text[]) ORDER BY key, partition"
 """Those of some assets."""
 
-ASSET = "SELECT key, partition, run_id, no, at, data_version, metadata FROM assets WHERE key = %s AND partition = %s"
+ASSET = f"SELECT {_ASSET} FROM assets WHERE key = %s AND partition = %s"
 """That of one asset's partition."""
+
+_ASSET_EVENT = ", ".join(ASSET_EVENT_COLUMNS)
+_BACKWARDS = "ORDER BY at DESC, partition DESC, run_id DESC, no DESC, kind DESC, name DESC LIMIT %s"
+_OF_KINDS = "(%s OR kind = ANY (%s::text[]))"
+ASSET_HISTORY = f"SELECT {_ASSET_EVENT} FROM asset_events WHERE key = %s AND at < %s AND {_OF_KINDS} {_BACKWARDS}"
+"""What happened to an asset, newest first; all of it, or some kinds."""
+
+PARTITION_HISTORY = (
+    f"SELECT {_ASSET_EVENT} FROM asset_events "
+    f"WHERE key = %s AND partition = %s AND at < %s AND {_OF_KINDS} {_BACKWARDS}"
+)
+"""The same of one of its partitions."""
 
 # --- owners ----------------------------------------------------------------------------------------------------------
 
@@ -273,6 +286,20 @@ def _marks(columns: tuple[str, ...]) -> str:
     return ", ".join(["%s"] * len(columns))
 
 
+_AUTOMATION = ", ".join(AUTOMATION_COLUMNS)
+
+UPSERT_AUTOMATION = (
+    f"INSERT INTO automations ({_AUTOMATION}) VALUES ({_marks(AUTOMATION_COLUMNS)}) "
+    f"ON CONFLICT (key) DO UPDATE SET {_replaced(AUTOMATION_COLUMNS[1:])}"
+)
+"""Where the automation of an asset stands."""
+
+AUTOMATIONS = f"SELECT {_AUTOMATION} FROM automations ORDER BY key"
+"""Where all of them stand."""
+
+SOME_AUTOMATIONS = f"SELECT {_AUTOMATION} FROM automations WHERE key = ANY (%s::text[]) ORDER BY key"
+"""Where some of them stand."""
+
 UPSERT_FILE = (
     f"INSERT INTO files ({', '.join(FILE_COLUMNS)}) VALUES ({_marks(FILE_COLUMNS)}) "
     f"ON CONFLICT (path) DO UPDATE SET {_replaced(FILE_COLUMNS[1:])}"
@@ -360,6 +387,7 @@ DROP_RUNS = (
 DROP_RUNS_BY_ID = (
     "DELETE FROM slots WHERE run_id = ANY (%s::text[])",
     "DELETE FROM inbox WHERE run_id = ANY (%s::text[])",
+    "DELETE FROM asset_events WHERE run_id = ANY (%s::text[])",
 )
 """What belongs to runs by their ids."""
 

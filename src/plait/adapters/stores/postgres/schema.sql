@@ -1,4 +1,4 @@
--- The full schema of revision 0001, for fresh databases. A change here goes with a new migration in migrations/versions;
+-- The full schema of revision 0002, for fresh databases. A change here goes with a new migration in migrations/versions;
 -- a test compares the two. All names are relative to the schema that the URL names (`plait`).
 -- Text that is a key is compared byte by byte (COLLATE "C"), as SQLite and Python do.
 
@@ -150,7 +150,36 @@ CREATE TABLE assets (
     at DOUBLE PRECISION NOT NULL,
     data_version TEXT,
     metadata BYTEA,
+    code_version TEXT,
+    inputs BYTEA,
+    data_time DOUBLE PRECISION,
+    observed BOOLEAN NOT NULL DEFAULT false,
     PRIMARY KEY (key, partition)
+);
+
+-- What happened to assets: they were materialized or observed, or a check looked at one.
+CREATE TABLE asset_events (
+    key TEXT COLLATE "C" NOT NULL,
+    partition TEXT COLLATE "C" NOT NULL,
+    kind TEXT COLLATE "C" NOT NULL,
+    at DOUBLE PRECISION NOT NULL,
+    run_id TEXT COLLATE "C" NOT NULL,
+    no INTEGER NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    data BYTEA NOT NULL,
+    PRIMARY KEY (key, at, partition, run_id, no, kind, name)
+);
+
+CREATE INDEX asset_events_of_partition ON asset_events (key, partition, at);
+
+CREATE INDEX asset_events_of_run ON asset_events (run_id);
+
+-- Where the automations of assets stand.
+CREATE TABLE automations (
+    key TEXT COLLATE "C" PRIMARY KEY,
+    at DOUBLE PRECISION NOT NULL,
+    cursor BYTEA NOT NULL,
+    decision BYTEA NOT NULL
 );
 
 -- `swept_at` marks an owner that was declared dead: it must not come back.
@@ -180,7 +209,8 @@ CREATE TABLE files (
     stamp TEXT NOT NULL,
     loaded_at DOUBLE PRECISION NOT NULL,
     error TEXT NOT NULL,
-    traceback TEXT NOT NULL
+    traceback TEXT NOT NULL,
+    assets BYTEA NOT NULL DEFAULT ''::bytea
 );
 
 CREATE INDEX files_of_location ON files (location);

@@ -9,6 +9,7 @@ Connections must not be carried through a fork: a child that uses the store gets
 """
 
 import contextlib
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -28,6 +29,7 @@ from plait.model.graph import Graph
 from plait.model.ids import RunId, TaskNo
 from plait.model.outcome import Stored
 from plait.model.rows import (
+    AssetEventRow,
     AssetRow,
     AttemptRow,
     EventRow,
@@ -62,7 +64,7 @@ class PostgresStore:
         self._turn = threading.Lock()
         self._writing_thread: int | None = None
         self._readers = Readers(self.server)
-        self.definitions = SqlDefinitions(self._all, queries)
+        self.definitions = SqlDefinitions(self._all, queries, list)
         self._known = Known()
         self._graphs: OrderedDict[str, bytes] = OrderedDict()
         self._graphs_turn = threading.Lock()
@@ -289,6 +291,23 @@ class PostgresStore:
         """The latest materialization of one asset's partition."""
         found = self._one(queries.ASSET, key, partition)
         return encoding.asset_of(found) if found is not None else None
+
+    def asset_history(
+        self,
+        key: str,
+        *,
+        partition: str | None = None,
+        kinds: Sequence[str] = (),
+        before: float | None = None,
+        limit: int = 50,
+    ) -> list[AssetEventRow]:
+        """What happened to an asset, newest first."""
+        rest = (before if before is not None else math.inf, not kinds, list(kinds), limit)
+        if partition is None:
+            found = self._all(queries.ASSET_HISTORY, key, *rest)
+        else:
+            found = self._all(queries.PARTITION_HISTORY, key, partition, *rest)
+        return [encoding.asset_event_of(columns) for columns in found]
 
     # --- owners and leases --------------------------------------------------------------------------------------------
 

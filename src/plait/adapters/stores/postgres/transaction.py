@@ -27,7 +27,16 @@ from plait.adapters.stores.postgres.server import execute
 from plait.adapters.stores.postgres.slots import Slots
 from plait.model.errors import StaleToken, StoreError
 from plait.model.ids import RunId
-from plait.model.rows import AssetRow, DeploymentRow, FileRow, RunRow, SlotRow, TriggerRow, WorkflowRow
+from plait.model.rows import (
+    AssetRow,
+    AutomationRow,
+    DeploymentRow,
+    FileRow,
+    RunRow,
+    SlotRow,
+    TriggerRow,
+    WorkflowRow,
+)
 from plait.ports import RunBatch
 
 Lease = tuple[int, int]
@@ -79,6 +88,7 @@ class PostgresTransaction:
         self._scopes: dict[Columns, Columns] = {}
         self._events: list[Columns] = []
         self._assets: dict[Columns, AssetRow] = {}
+        self._asset_events: dict[Columns, Columns] = {}
         self._workflows: dict[str, WorkflowRow] = {}
         self._graphs: dict[str, bytes] = {}
         self._fired: dict[tuple[str, int], Columns] = {}
@@ -181,6 +191,11 @@ class PostgresTransaction:
         """A trigger has fired."""
         self._fired[row.workflow, row.no] = (row.workflow, row.no, row.cursor, row.next_at)
 
+    def save_automations(self, rows: Sequence[AutomationRow]) -> None:
+        """Insert or replace where automations stand."""
+        for row in sorted(rows, key=lambda row: row.key):
+            self._execute(queries.UPSERT_AUTOMATION, *encoding.automation_values(encoding.printable(row)))
+
     def _show_triggers(self) -> None:
         """Write what has fired, before anybody looks at triggers again."""
         if self._fired:
@@ -239,6 +254,7 @@ class PostgresTransaction:
         attempts = [encoding.attempt_values(run, row) for row in batch.attempts]
         scopes = [encoding.scope_values(run, row) for row in batch.scopes]
         events = encoding.event_chunks(run, batch.events)
+        asset_events = [encoding.asset_event_values(row) for row in batch.asset_events]
         if batch.run is not None:
             self._runs[run] = (run, *encoding.run_values(batch.run)[1:])
         self._tasks += tasks
@@ -250,6 +266,7 @@ class PostgresTransaction:
             known = self._assets.get(place)
             if known is None or asset.at >= known.at:
                 self._assets[place] = asset
+        self._asset_events.update((values[:-1], values) for values in asset_events)
         self._decided += batch.inbox
         if batch.release:
             self._slots.release(batch.run_id, batch.release)
@@ -330,6 +347,7 @@ class PostgresTransaction:
             (batches.TAKE_SLOTS, taken),
             (batches.INSERT_EVENTS, self._events),
             (batches.UPSERT_ASSETS, [encoding.asset_values(row) for _, row in sorted(self._assets.items())]),
+            (batches.INSERT_ASSET_EVENTS, [values for _, values in sorted(self._asset_events.items())]),
             (batches.INSERT_GRAPHS, sorted(self._graphs.items())),
             (batches.DECIDED, [(number,) for number in sorted(self._decided)]),
         )

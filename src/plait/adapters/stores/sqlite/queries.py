@@ -5,6 +5,9 @@ parameter (`json_each`), so that a statement's text is constant and stays prepar
 """
 
 from plait.adapters.stores.encoding import (
+    ASSET_COLUMNS,
+    ASSET_EVENT_COLUMNS,
+    AUTOMATION_COLUMNS,
     DEPLOYMENT_COLUMNS,
     FILE_COLUMNS,
     FINAL_RUN_STATES,
@@ -79,12 +82,16 @@ UPSERT_ATTEMPT = f"INSERT OR REPLACE INTO attempts VALUES ({_marks(8)})"
 UPSERT_SCOPE = f"INSERT OR REPLACE INTO scopes VALUES ({_marks(6)})"
 """A scope that was expanded; a new generation replaces the old one."""
 
+_ASSET = ", ".join(ASSET_COLUMNS)
 UPSERT_ASSET = (
-    f"INSERT INTO assets VALUES ({_marks(7)}) ON CONFLICT (key, partition) DO UPDATE SET run_id = excluded.run_id, "
-    "no = excluded.no, at = excluded.at, data_version = excluded.data_version, metadata = excluded.metadata "
-    "WHERE excluded.at >= assets.at"
+    f"INSERT INTO assets ({_ASSET}) VALUES ({_marks(len(ASSET_COLUMNS))}) ON CONFLICT (key, partition) DO UPDATE SET "
+    f"{', '.join(f'{column} = excluded.{column}' for column in ASSET_COLUMNS[2:])} WHERE excluded.at >= assets.at"
 )
 """The latest materialization; one that comes late does not hide a newer one."""
+
+_ASSET_EVENT = ", ".join(ASSET_EVENT_COLUMNS)
+INSERT_ASSET_EVENT = f"INSERT OR REPLACE INTO asset_events ({_ASSET_EVENT}) VALUES ({_marks(len(ASSET_EVENT_COLUMNS))})"
+"""Something that happened to an asset."""
 
 UPSERT_WORKFLOW = f"INSERT OR REPLACE INTO workflows VALUES ({_marks(4)})"
 """What is remembered of a workflow."""
@@ -205,17 +212,25 @@ SLOTS_OF_LIMIT = "SELECT key, run_id, no, slots FROM slots WHERE key = ? ORDER B
 GET_WORKFLOW = "SELECT name, kind, paused, failures_in_a_row FROM workflows WHERE name = ?"
 """What is remembered of a workflow."""
 
-ASSETS = "SELECT key, partition, run_id, no, at, data_version, metadata FROM assets ORDER BY key, partition"
+ASSETS = f"SELECT {_ASSET} FROM assets ORDER BY key, partition"
 """All latest materializations."""
 
-SOME_ASSETS = (
-    "SELECT key, partition, run_id, no, at, data_version, metadata FROM assets "
-    "WHERE key IN (SELECT value FROM json_each(?)) ORDER BY key, partition"
-)
+SOME_ASSETS = f"SELECT {_ASSET} FROM assets WHERE key IN (SELECT value FROM json_each(?)) ORDER BY key, partition"
 """Those of some assets."""
 
-ASSET = "SELECT key, partition, run_id, no, at, data_version, metadata FROM assets WHERE key = ? AND partition = ?"
+ASSET = f"SELECT {_ASSET} FROM assets WHERE key = ? AND partition = ?"
 """That of one asset's partition."""
+
+_BACKWARDS = "ORDER BY at DESC, partition DESC, run_id DESC, no DESC, kind DESC, name DESC LIMIT ?"
+_OF_KINDS = "(? OR kind IN (SELECT value FROM json_each(?)))"
+ASSET_HISTORY = f"SELECT {_ASSET_EVENT} FROM asset_events WHERE key = ? AND at < ? AND {_OF_KINDS} {_BACKWARDS}"
+"""What happened to an asset, newest first; all of it, or some kinds."""
+
+PARTITION_HISTORY = (
+    f"SELECT {_ASSET_EVENT} FROM asset_events INDEXED BY asset_events_of_partition "
+    f"WHERE key = ? AND partition = ? AND at < ? AND {_OF_KINDS} {_BACKWARDS}"
+)
+"""The same of one of its partitions."""
 
 # --- owners ----------------------------------------------------------------------------------------------------------
 
@@ -322,6 +337,20 @@ DECIDED = "DELETE FROM inbox WHERE id = ?"
 
 # --- definitions -----------------------------------------------------------------------------------------------------
 
+UPSERT_AUTOMATION = (
+    f"INSERT OR REPLACE INTO automations ({', '.join(AUTOMATION_COLUMNS)}) VALUES ({_marks(len(AUTOMATION_COLUMNS))})"
+)
+"""Where the automation of an asset stands."""
+
+AUTOMATIONS = f"SELECT {', '.join(AUTOMATION_COLUMNS)} FROM automations ORDER BY key"
+"""Where all of them stand."""
+
+SOME_AUTOMATIONS = (
+    f"SELECT {', '.join(AUTOMATION_COLUMNS)} FROM automations "
+    "WHERE key IN (SELECT value FROM json_each(?)) ORDER BY key"
+)
+"""Where some of them stand."""
+
 UPSERT_FILE = f"INSERT OR REPLACE INTO files ({', '.join(FILE_COLUMNS)}) VALUES ({_marks(len(FILE_COLUMNS))})"
 """A file of definitions, as it was loaded."""
 
@@ -394,6 +423,7 @@ DROP_RUN = (
 DROP_RUN_BY_ID = (
     "DELETE FROM slots WHERE run_id = ?",
     "DELETE FROM inbox WHERE run_id = ?",
+    "DELETE FROM asset_events WHERE run_id = ?",
 )
 """What belongs to a run by its id."""
 

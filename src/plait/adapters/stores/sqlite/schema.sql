@@ -1,4 +1,4 @@
--- The full schema of revision 0002, for fresh files. A change here goes with a new migration in migrations/versions;
+-- The full schema of revision 0003, for fresh files. A change here goes with a new migration in migrations/versions;
 -- a test compares the two.
 
 CREATE TABLE alembic_version (
@@ -145,7 +145,36 @@ CREATE TABLE assets (
     at REAL NOT NULL,
     data_version TEXT,
     metadata BLOB,
+    code_version TEXT,
+    inputs BLOB,
+    data_time REAL,
+    observed INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (key, partition)
+) WITHOUT ROWID;
+
+-- What happened to assets: they were materialized or observed, or a check looked at one.
+CREATE TABLE asset_events (
+    key TEXT NOT NULL,
+    partition TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    at REAL NOT NULL,
+    run_id TEXT NOT NULL,
+    no INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (key, at, partition, run_id, no, kind, name)
+) WITHOUT ROWID;
+
+CREATE INDEX asset_events_of_partition ON asset_events (key, partition, at);
+
+CREATE INDEX asset_events_of_run ON asset_events (run_id);
+
+-- Where the automations of assets stand.
+CREATE TABLE automations (
+    key TEXT PRIMARY KEY,
+    at REAL NOT NULL,
+    cursor BLOB NOT NULL,
+    decision BLOB NOT NULL
 ) WITHOUT ROWID;
 
 -- `swept_at` marks an owner that was declared dead: it must not come back.
@@ -175,7 +204,8 @@ CREATE TABLE files (
     stamp TEXT NOT NULL,
     loaded_at REAL NOT NULL,
     error TEXT NOT NULL,
-    traceback TEXT NOT NULL
+    traceback TEXT NOT NULL,
+    assets BLOB NOT NULL DEFAULT x''
 ) WITHOUT ROWID;
 
 CREATE INDEX files_of_location ON files (location);

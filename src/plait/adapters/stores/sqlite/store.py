@@ -9,6 +9,7 @@ Connections must not be carried through a fork: a child that uses the store gets
 """
 
 import contextlib
+import math
 import os
 import sqlite3
 import threading
@@ -39,6 +40,7 @@ from plait.model.graph import Graph
 from plait.model.ids import RunId, TaskNo
 from plait.model.outcome import Stored
 from plait.model.rows import (
+    AssetEventRow,
     AssetRow,
     AttemptRow,
     EventRow,
@@ -93,7 +95,7 @@ class SqliteStore:
         self._commits = 0
         self._log_most = WAL_MOST
         self._readers = Readers(path)
-        self.definitions = SqlDefinitions(self._all, queries)
+        self.definitions = SqlDefinitions(self._all, queries, _list)
         self._graphs: OrderedDict[str, bytes] = OrderedDict()
         self._graphs_turn = threading.Lock()
         self._beat_turn = threading.Lock()
@@ -348,6 +350,23 @@ class SqliteStore:
         """The latest materialization of one asset's partition."""
         found = self._all(queries.ASSET, key, partition)
         return encoding.asset_of(found[0]) if found else None
+
+    def asset_history(
+        self,
+        key: str,
+        *,
+        partition: str | None = None,
+        kinds: Sequence[str] = (),
+        before: float | None = None,
+        limit: int = 50,
+    ) -> list[AssetEventRow]:
+        """What happened to an asset, newest first."""
+        rest = (before if before is not None else math.inf, not kinds, _list(kinds), limit)
+        if partition is None:
+            found = self._all(queries.ASSET_HISTORY, key, *rest)
+        else:
+            found = self._all(queries.PARTITION_HISTORY, key, partition, *rest)
+        return [encoding.asset_event_of(columns) for columns in found]
 
     # --- owners and leases --------------------------------------------------------------------------------------------
 

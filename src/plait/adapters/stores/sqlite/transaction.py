@@ -8,7 +8,7 @@ from plait.adapters.stores.encoding import Columns
 from plait.adapters.stores.sqlite import queries
 from plait.model.errors import StaleToken, StoreError
 from plait.model.ids import RunId
-from plait.model.rows import DeploymentRow, FileRow, RunRow, SlotRow, TriggerRow, WorkflowRow
+from plait.model.rows import AutomationRow, DeploymentRow, FileRow, RunRow, SlotRow, TriggerRow, WorkflowRow
 from plait.ports import RunBatch
 
 
@@ -78,6 +78,8 @@ class SqliteTransaction:
             many(queries.UPSERT_SCOPE, [encoding.scope_values(run, row) for row in batch.scopes])
         if batch.assets:
             many(queries.UPSERT_ASSET, [encoding.asset_values(row) for row in batch.assets])
+        if batch.asset_events:
+            many(queries.INSERT_ASSET_EVENT, [encoding.asset_event_values(row) for row in batch.asset_events])
         if batch.release:
             self._used.clear()
             many(queries.RELEASE_SLOTS, [(batch.run_id, no) for no in batch.release])
@@ -150,6 +152,11 @@ class SqliteTransaction:
     def advance_trigger(self, row: TriggerRow) -> None:
         """A trigger has fired."""
         self._connection.execute(queries.ADVANCE_TRIGGER, (row.cursor, row.next_at, row.workflow, row.no))
+
+    def save_automations(self, rows: Sequence[AutomationRow]) -> None:
+        """Insert or replace where automations stand."""
+        values = [encoding.automation_values(encoding.printable(row)) for row in rows]
+        self._connection.executemany(queries.UPSERT_AUTOMATION, values)
 
     def _in_use(self, key: str) -> int:
         used = self._used.get(key)
