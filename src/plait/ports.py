@@ -255,7 +255,19 @@ class RunStore(Protocol):
         ...
 
     def delete_runs(self, finished_before: float, limit: int = 1000) -> int:
-        """Delete at most `limit` final runs that ended before then, with all that belongs to them; returns how many."""
+        """Make at most `limit` final runs vanish that ended before then, the earliest first; returns how many. A run
+        stays as long as the one that it is a part of, whose results may lie with it; so does one for which something
+        lies in the inbox that a service is to decide. Their many rows follow with `empty_trash`."""
+        ...
+
+    def empty_trash(self, most: int = 10_000) -> tuple[list[RunId], bool]:
+        """Delete about `most` rows of runs that have vanished; returns the runs of which nothing is left here, and
+        whether there are more rows to delete. What of these runs lies elsewhere is the caller's to delete, who then
+        forgets them; until that, each call names them again."""
+        ...
+
+    def forget_trash(self, run_ids: Sequence[RunId]) -> None:
+        """Nothing is left anywhere of these runs, which `empty_trash` has named."""
         ...
 
     # limits and workflows

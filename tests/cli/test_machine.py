@@ -53,6 +53,10 @@ def test_config(plait: Command) -> None:
     }
     assert home["db"] == {"value": "y.db", "source": "$PLAIT_DB"}
     assert "SETTING" in plait("config").out
+    assert home["retention"] == {"value": "30 days", "source": "default"}
+    kept = plait("config", "--json", PLAIT_RETENTION_DAYS="0").json
+    assert kept["retention"] == {"value": "for ever", "source": "$PLAIT_RETENTION_DAYS"}
+    assert "PLAIT_RETENTION_DAYS is 'a month'" in plait("config", code=2, PLAIT_RETENTION_DAYS="a month").err
 
 
 def test_init_makes_a_project_that_runs(plait: Command) -> None:

@@ -131,6 +131,19 @@ def test_prune_deletes_what_is_old_and_has_no_writer(tmp_path, reader):
     assert reader.prune(2000) == 0
 
 
+def test_prune_is_bounded_and_finds_what_it_left(tmp_path, reader):
+    for name in ("a", "b", "c"):
+        writer = SegmentWriter(tmp_path, name)
+        write(writer, 1, "x")
+        writer.close()
+    for path in tmp_path.iterdir():
+        os.utime(path, (1000, 1000))
+    assert reader.prune(2000, 2) == 2
+    next(tmp_path.glob("*.idx")).unlink()  # a process died between the two files
+    assert reader.prune(2000, 2) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- capture of streams ----------------------------------------------------------------------------------------------
 
 

@@ -37,12 +37,14 @@ ROOT_MARKS = (".plait", "pyproject.toml", ".git")
 
 @dataclass(frozen=True)
 class Settings:
-    """Where plait keeps things: `home` (a folder), `db` (the store's URL), `results` (folder or fsspec URL), `logs`."""
+    """Where plait keeps things: `home` (a folder), `db` (the store's URL), `results` (folder or fsspec URL), `logs`;
+    and for how many days after a run's end (0: for ever)."""
 
     home: Path
     db: str
     results: str
     logs: Path
+    retention_days: float = 30.0
 
     @property
     def shown_db(self) -> str:
@@ -58,12 +60,27 @@ def load_settings(db: str | None = None, start: Path | None = None) -> Settings:
     `home` is `$PLAIT_HOME`, else `.plait/` in the project's folder: the nearest one above `start` (the current
     folder) that has a `.plait`, a `pyproject.toml` or a `.git`, else `start` itself. The database is `db`, else
     `$PLAIT_DB`, else `plait.db` in there; results are in `$PLAIT_RESULTS`, else in `results/` in there.
+    Runs are kept for `$PLAIT_RETENTION_DAYS` days after their end.
     """
     home = Path(os.environ["PLAIT_HOME"]) if os.environ.get("PLAIT_HOME") else _project(start or Path.cwd()) / ".plait"
     home = home.expanduser().absolute()
     url = db or os.environ.get("PLAIT_DB") or f"sqlite:///{home / 'plait.db'}"
     results = os.environ.get("PLAIT_RESULTS") or str(home / "results")
-    return Settings(home=home, db=url, results=results, logs=home / "logs")
+    return Settings(home=home, db=url, results=results, logs=home / "logs", retention_days=_retention_days())
+
+
+def _retention_days() -> float:
+    text = os.environ.get("PLAIT_RETENTION_DAYS") or str(Settings.retention_days)
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days < float("inf"):
+        raise UsageError(
+            f"PLAIT_RETENTION_DAYS is {text!r}",
+            right="the number of days for which runs are kept after their end, 0 to keep them for ever",
+        )
+    return days
 
 
 def _project(start: Path) -> Path:

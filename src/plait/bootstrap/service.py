@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from plait.adapters.workers.hub import WorkerHub
     from plait.authoring.definitions import Definitions, Workflow
     from plait.model.ids import RunId
+    from plait.runtime.retention import RetentionThread
     from plait.services.deployments import Synced
 
 FLOWS_AT_ONCE = 32
@@ -32,6 +33,8 @@ WAIT_FOR_WORKERS = 0.5
 """Seconds that a scheduler waits at its start for workers that may be at its runs already."""
 RECONNECT = 1.0
 LOOK_AT_OWNERS = 15.0
+LOOK_AT_LOGS = 3600.0
+"""Seconds between two looks of a worker for logs that are too old."""
 log = logging.getLogger("plait.service")
 
 
@@ -88,6 +91,8 @@ class SchedulerProcess:
         self._threads = ServiceThreads(service, self._bus, self._clock, lost=self._on_lost)
         self.hub.on_holding = lambda: self._threads.heard("runs")
         self._watcher = threading.Thread(target=self._watch, name="plait-files", daemon=True)
+        self._retention: RetentionThread | None = None
+        self._settings = settings
 
     def _on_lost(self) -> None:
         self.lost = True
@@ -103,6 +108,7 @@ class SchedulerProcess:
         while not self.hub.workers and time.monotonic() < deadline:
             self.done.wait(0.01)
         self._threads.begin()
+        self._retention = _retention(self._settings, self._store, self._scheduler.owner)
 
     def sync(self, target: str) -> Synced | None:
         """Deploy what a code location defines now, if it has changed; none when it is not to be had."""
@@ -140,8 +146,28 @@ class SchedulerProcess:
         self._threads.stop()
         if self._watcher.is_alive():
             self._watcher.join(timeout=5)
+        if self._retention is not None:
+            self._retention.stop()
         self._bus.close()
         self._store.close()
+
+
+def _retention(settings: Settings, store: RunStore, owner: str) -> RetentionThread:
+    """What deletes old runs, at its work."""
+    from plait.adapters.clock import SystemClock
+    from plait.adapters.logs.segments import SegmentReader
+    from plait.runtime.retention import Retention, RetentionThread
+
+    return RetentionThread(
+        Retention(
+            store,
+            SystemClock(),
+            owner,
+            settings.retention_days,
+            delete_results=result_store(settings).delete,
+            prune_logs=SegmentReader(settings.logs).prune,
+        )
+    )
 
 
 def _tell(synced: Synced) -> None:
@@ -163,6 +189,7 @@ class WorkerProcess:
         self.done = threading.Event()
         self._settings = settings
         self._look = threading.Event()
+        self._prune_at = 0.0
         self._store: RunStore = open_store(settings)
         self._bus = open_bus(settings)
         self._agent = Agent(
@@ -183,7 +210,22 @@ class WorkerProcess:
                 self._agent.connect(row.address for row in self._store.owners() if row.address)
             except StoreError as error:
                 log.warning("%s; it is tried again", error)
+            self._prune_logs()
             self._look.wait(LOOK_AT_OWNERS if self._agent.connected else RECONNECT)
+
+    def _prune_logs(self) -> None:
+        """Delete old logs, every now and then: those of this host, on which no scheduler may be."""
+        from plait.adapters.logs.segments import SegmentReader
+        from plait.runtime.retention import DAY
+
+        days, now = self._settings.retention_days, time.time()
+        if not days or now < self._prune_at:
+            return
+        self._prune_at = now + LOOK_AT_LOGS
+        try:
+            SegmentReader(self._settings.logs).prune(now - days * DAY)
+        except OSError as error:
+            log.warning("old logs could not be deleted, it is tried again: %s", error)
 
     def stop(self) -> None:
         """From a signal handler: `serve` returns."""

@@ -40,12 +40,18 @@ def effective(where: Settings) -> list[tuple[str, str, str]]:
     home = "$PLAIT_HOME" if os.environ.get("PLAIT_HOME") else _why_project(where.home.parent)
     db = "--db" if given else "$PLAIT_DB" if os.environ.get("PLAIT_DB") else "in home"
     results = "$PLAIT_RESULTS" if os.environ.get("PLAIT_RESULTS") else "in home"
+    retention = "$PLAIT_RETENTION_DAYS" if os.environ.get("PLAIT_RETENTION_DAYS") else "default"
     return [
         ("home", str(where.home), home),
         ("db", where.shown_db, db),
         ("results", where.results, results),
         ("logs", str(where.logs), "in home"),
+        ("retention", _days(where.retention_days), retention),
     ]
+
+
+def _days(days: float) -> str:
+    return f"{days:g} days" if days else "for ever"
 
 
 def _why_project(folder: Path) -> str:

@@ -158,3 +158,13 @@ def acquire(store: RunStore, *rows: SlotRow) -> bool:
     """Take slots in a transaction of its own."""
     with store.transaction() as tx:
         return tx.acquire(rows)
+
+
+def emptied(store: RunStore, most: int) -> int:
+    """Delete what ended before 2, and empty the trash, `most` rows at a time; how many runs vanished."""
+    count = store.delete_runs(2.0)
+    more = True
+    while more:
+        run_ids, more = store.empty_trash(most)
+        store.forget_trash(run_ids)
+    return count

@@ -427,6 +427,11 @@ class Histories(RuleBasedStateMachine):
     def delete_runs(self, before: float, limit: int) -> None:
         self.both(lambda store: store.delete_runs(before, limit))
 
+    @rule(most=st.integers(1, 20))
+    def empty_trash(self, most: int) -> None:
+        for store in self.stores:  # how much goes at once is theirs
+            store.forget_trash(store.empty_trash(most)[0])
+
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "memory"])
 def test_random_histories(kind):

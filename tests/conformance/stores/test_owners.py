@@ -371,3 +371,70 @@ def test_an_occurrence_may_come_again_when_its_run_is_deleted(store):
     store.delete_runs(5.0)
     with store.transaction() as tx:
         assert tx.create_run(run_row("r2", occurrence="w 1"))
+
+
+def test_what_has_vanished_lies_in_the_trash_until_its_files_are_gone(store, place):
+    create(store, run_row("a", state="success", finished_at=1.0), run_row("b", state="failed", finished_at=2.0))
+    for run_id in ("a", "b"):
+        write(store, run_id, tasks=[task_row(no) for no in range(30)], events=event_rows(1, 5))
+    assert store.empty_trash() == ([], False)
+    assert store.delete_runs(5.0) == 2
+    for _ in range(20):
+        run_ids, more = store.empty_trash(10)
+        if not more:
+            break
+    assert (sorted(run_ids), more) == (["a", "b"], False)
+    store.forget_trash(["a"])
+    assert place.open().empty_trash() == (["b"], False), "whoever comes next is told of it"
+    store.forget_trash(["b"])
+    assert store.empty_trash() == ([], False)
+
+
+def test_a_run_stays_as_long_as_the_one_that_it_is_a_part_of(store):
+    create(
+        store,
+        run_row("whole"),
+        run_row("part", parent="whole/3", state="success", finished_at=1.0),
+        run_row("part-of-part", parent="part/0", state="success", finished_at=0.5),
+        run_row("alone", parent="gone/1", state="success", finished_at=2.0),
+    )
+    assert store.delete_runs(5.0) == 1
+    assert sorted(row.run_id for row in store.list_runs()) == ["part", "part-of-part", "whole"]
+    write(store, "whole", run=run_row("whole", state="success", finished_at=3.0))
+    assert store.delete_runs(2.0) == 0
+    assert store.delete_runs(5.0, limit=2) == 2
+    assert [row.run_id for row in store.list_runs()] == ["part-of-part"]
+    assert store.delete_runs(5.0) == 1
+
+
+def test_a_run_that_is_asked_to_go_on_is_not_deleted(store):
+    create(store, run_row(session=False, state="failed", finished_at=1.0))
+    store.put_inbox("r1", b"again")
+    assert store.delete_runs(5.0) == 0
+    assert store.claim("me", 1) == ["r1"]
+    store.forget_inbox([row.id for row in store.read_inbox("me")])
+    assert store.delete_runs(5.0) == 1
+
+
+def test_two_that_delete_at_once_are_in_nobodys_way(store, place):
+    create(store, *[run_row(f"{index:03}", state="success", finished_at=1.0) for index in range(60)])
+    for index in range(60):
+        write(store, f"{index:03}", tasks=[task_row(no) for no in range(3)], events=event_rows(1, 3))
+    others = [place.open() for _ in range(3)]
+    counts: list[int] = []
+
+    def delete(other) -> None:
+        while count := other.delete_runs(5.0, 7):
+            counts.append(count)
+            run_ids, _ = other.empty_trash(20)
+            other.forget_trash(run_ids)
+
+    threads = [threading.Thread(target=delete, args=(other,)) for other in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    while (found := store.empty_trash())[0] or found[1]:
+        store.forget_trash(found[0])
+    assert sum(counts) == 60
+    assert store.list_runs() == []

@@ -13,14 +13,14 @@ import pytest
 
 from plait.adapters.stores import encoding, migrating
 from plait.adapters.stores.open import open_store, status, upgrade
-from plait.adapters.stores.postgres import batches, migrate, queries, retention, revisions, server
+from plait.adapters.stores.postgres import batches, migrate, queries, revisions, server
 from plait.adapters.stores.postgres.pipeline import Statement
 from plait.adapters.stores.postgres.store import PostgresStore
 from plait.adapters.stores.urls import parse, shown
 from plait.model.errors import StoreError
 from plait.model.rows import EventRow
 from tests import pg
-from tests.conformance.stores.kinds import create, event_rows, owner_row, run_row, task_row, write
+from tests.conformance.stores.kinds import create, emptied, event_rows, owner_row, run_row, task_row, write
 
 pytestmark = pytest.mark.postgres
 
@@ -446,8 +446,7 @@ def test_rows_that_contradict_are_refused(store):
 # --- retention -------------------------------------------------------------------------------------------------------
 
 
-def test_a_large_run_is_deleted_in_parts_and_what_a_dead_process_left_goes_next(monkeypatch):
-    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 7)
+def test_a_large_run_is_deleted_in_parts_and_what_a_dead_process_left_goes_next():
     commits = []
 
     def die(point: str) -> None:
@@ -465,12 +464,12 @@ def test_a_large_run_is_deleted_in_parts_and_what_a_dead_process_left_goes_next(
                 write(store, run_id, events=[EventRow(seq=seq, at=0.0, data=b"x")])
         dying = True
         with pytest.raises(KeyboardInterrupt):
-            store.delete_runs(2.0)
+            emptied(store, 7)
         dying = False
         assert store.list_runs() == []
         create(store, run_row())
         assert store.load_run("r1").tasks == []
-        assert store.delete_runs(2.0) == 0
+        assert emptied(store, 7) == 0
         with raw(url) as connection:
             for table in ("tasks", "events", "trash"):
                 assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)  # noqa: S608  from above

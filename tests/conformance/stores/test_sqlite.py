@@ -13,11 +13,11 @@ import pytest
 
 from plait.adapters.stores import migrating
 from plait.adapters.stores.open import open_store, status, upgrade
-from plait.adapters.stores.sqlite import connections, migrate, places, retention, revisions
+from plait.adapters.stores.sqlite import connections, migrate, places, revisions
 from plait.adapters.stores.sqlite.store import SqliteStore
 from plait.model.errors import StoreError
 from plait.model.rows import EventRow
-from tests.conformance.stores.kinds import create, event_rows, owner_row, run_row, task_row, write
+from tests.conformance.stores.kinds import create, emptied, event_rows, owner_row, run_row, task_row, write
 
 
 @pytest.fixture
@@ -463,8 +463,7 @@ def test_status_of_what_is_not_there_makes_nothing(tmp_path):
 # --- retention -------------------------------------------------------------------------------------------------------
 
 
-def test_a_large_run_is_deleted_in_parts_and_what_a_dead_process_left_goes_next(path, monkeypatch):
-    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 7)
+def test_a_large_run_is_deleted_in_parts_and_what_a_dead_process_left_goes_next(path):
     commits = []
 
     def die(point: str) -> None:
@@ -481,12 +480,12 @@ def test_a_large_run_is_deleted_in_parts_and_what_a_dead_process_left_goes_next(
             write(store, run_id, events=[EventRow(seq=seq, at=0.0, data=b"x")])
     dying = True
     with pytest.raises(KeyboardInterrupt):
-        store.delete_runs(2.0)
+        emptied(store, 7)
     assert store.list_runs() == []
     dying = False
     create(store, run_row())
     assert store.load_run("r1").tasks == []
-    assert store.delete_runs(2.0) == 0
+    assert emptied(store, 7) == 0
     for table in ("tasks", "events", "trash"):
         assert store._writer.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)  # noqa: S608  names from above
     store.close()

@@ -58,18 +58,22 @@ class SegmentReader:
         except FileNotFoundError:
             return 0
 
-    def prune(self, older_than: float) -> int:
-        """Delete the segments that were last written before then (epoch seconds) and whose writer is gone; how many.
+    def prune(self, older_than: float, limit: int = 1000) -> int:
+        """Delete at most `limit` segments that were last written before then (epoch seconds) and whose writer is gone;
+        returns how many.
 
-        Files of processes that are alive stay: they hold a lock on their index.
+        Files of processes that are alive stay: they hold a lock on their index. The segment itself goes last: one that
+        a process leaves which dies in between is found again.
         """
         count = 0
         for path in list(self._folder.glob(f"*{SEGMENT_SUFFIX}")):
             index = path.with_name(path.name.removesuffix(SEGMENT_SUFFIX) + INDEX_SUFFIX)
             if _written_at(path) < older_than and _written_at(index) < older_than and not _is_live(index):
-                path.unlink(missing_ok=True)
                 index.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
                 count += 1
+                if count >= limit:
+                    break
         return count
 
     def _indexes(self, base: str | None) -> Iterator[Path]:

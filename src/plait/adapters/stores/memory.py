@@ -177,18 +177,25 @@ class MemoryStore:
             return copy_run(self._tables.runs[best[1]].run) if best is not None else None
 
     def delete_runs(self, finished_before: float, limit: int = 1000) -> int:
-        """Delete at most `limit` final runs that ended before then, the earliest first."""
+        """Make at most `limit` final runs vanish that ended before then, the earliest first."""
         with self._writing(), self._reading():
-            old = [
-                (rows.run.finished_at, run_id)
-                for run_id, rows in self._tables.runs.items()
-                if rows.run.state in RUN_TERMINAL
-                and rows.run.finished_at is not None
-                and rows.run.finished_at < finished_before
-            ]
-            deleted = {run_id for _, run_id in sorted(old)[:limit]}
-            self._tables.drop_runs(deleted)
-            return len(deleted)
+            count = 0
+            self._tables.drop_runs(set())
+            while count < limit and (found := self._tables.old_runs(finished_before)[: limit - count]):
+                self._tables.drop_runs(set(found))
+                count += len(found)
+            return count
+
+    def empty_trash(self, most: int = 10_000) -> tuple[list[RunId], bool]:
+        """Their rows have gone with the runs."""
+        with self._reading():
+            return list(self._tables.trash)[:most], len(self._tables.trash) > most
+
+    def forget_trash(self, run_ids: Sequence[RunId]) -> None:
+        """Nothing is left anywhere of these runs."""
+        with self._writing(), self._reading():
+            for run_id in run_ids:
+                self._tables.trash.pop(run_id, None)
 
     # --- task runs and events -----------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from plait.model.rows import (
     TaskRow,
     WorkflowRow,
 )
-from plait.model.states import LIVE, RunState, TaskState
+from plait.model.states import LIVE, RUN_TERMINAL, RunState, TaskState
 
 _KEPT = ("control", "error", "log", "spec", "outputs")
 
@@ -134,6 +134,8 @@ class Tables:
         self.swept: set[str] = set()
         self.inbox: dict[int, InboxRow] = {}
         self.inbox_ids = 0
+        self.trash: dict[RunId, None] = {}
+        """Runs that have vanished, whose files are still to go."""
         self.definitions = DefinitionRows()
 
     def add_run(self, rows: RunRows) -> None:
@@ -142,9 +144,23 @@ class Tables:
         if rows.run.occurrence is not None:
             self.occurrences.add(rows.run.occurrence)
 
+    def old_runs(self, finished_before: float) -> list[RunId]:
+        """Final runs that ended before then, are no part of another one, and of which a service has nothing to
+        decide; the earliest first."""
+        asked = {row.run_id for row in self.inbox.values()}
+        found: list[tuple[float, RunId]] = []
+        for run_id, rows in self.runs.items():
+            run = rows.run
+            if run.state in RUN_TERMINAL and run.finished_at is not None and run.finished_at < finished_before:
+                whole = run.parent.partition("/")[0] if run.parent is not None else None
+                if whole not in self.runs and (run.session or run_id not in asked):
+                    found.append((run.finished_at, run_id))
+        return [run_id for _, run_id in sorted(found)]
+
     def drop_runs(self, run_ids: set[RunId]) -> None:
         """These runs vanish, with what belongs to them; so do stimuli for runs that are not there, and graphs that
         nobody else needs."""
+        self.trash.update(dict.fromkeys(sorted(run_ids)))
         gone = [self.runs.pop(run_id).run for run_id in run_ids]
         self.occurrences.difference_update(run.occurrence for run in gone if run.occurrence is not None)
         self.free_slots(run_ids)

@@ -14,8 +14,8 @@ from plait.testing.simulation.witness import Witness
 
 WRITES = frozenset(
     {
-        "claim", "delete_runs", "forget_inbox", "free_slots", "let_go", "put_inbox", "release_owner", "renew",
-        "save_graph", "save_limits", "sweep", "take_over",
+        "claim", "delete_runs", "empty_trash", "forget_inbox", "forget_trash", "free_slots", "let_go", "put_inbox",
+        "release_owner", "renew", "save_graph", "save_limits", "sweep", "take_over",
     }
 )  # fmt: skip
 

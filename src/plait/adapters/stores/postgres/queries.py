@@ -373,13 +373,17 @@ KEEP_GRAPHS = f"SELECT pg_advisory_xact_lock({LOCKS}, 1)"
 """No run is made until this transaction ends; waits for those that are being made."""
 
 OLD_RUNS = (
-    f"SELECT id, run_id, graph_hash FROM runs WHERE finished_at < %s AND {FINAL} ORDER BY finished_at LIMIT %s "
-    "FOR UPDATE SKIP LOCKED"
+    f"SELECT id, run_id, graph_hash FROM runs WHERE finished_at < %s AND {FINAL} "
+    "AND (parent IS NULL OR NOT EXISTS "
+    "(SELECT 1 FROM runs AS whole WHERE whole.run_id = split_part(runs.parent, '/', 1))) "
+    "AND (session OR NOT EXISTS (SELECT 1 FROM inbox WHERE inbox.run_id = runs.run_id)) "
+    "ORDER BY finished_at, run_id LIMIT %s FOR UPDATE SKIP LOCKED"
 )
-"""Final runs that ended before a time, and that nobody is at."""
+"""Final runs that ended before a time, are no part of another one, of which a service has nothing to decide, and that
+nobody is at."""
 
 DROP_RUNS = (
-    "INSERT INTO trash (run) SELECT unnest(%s::bigint[])",
+    "INSERT INTO trash (run, run_id) SELECT id, run_id FROM runs WHERE id = ANY (%s::bigint[])",
     "DELETE FROM runs WHERE id = ANY (%s::bigint[])",
 )
 """Make runs vanish, by their own numbers; their many rows follow (`DELETE_PARTS`)."""
@@ -401,8 +405,12 @@ DELETE_UNUSED_GRAPHS = (
 )
 """Graphs of deleted runs that no run and no deployment has any more."""
 
-TRASH = "SELECT run FROM trash ORDER BY run FOR UPDATE SKIP LOCKED"
-"""Runs whose rows are still to be deleted, and that nobody else deletes just now."""
+HAS_TRASH = "SELECT 1 FROM trash LIMIT 1"
+"""Whether there is any."""
+
+TRASH = "SELECT run, run_id FROM trash ORDER BY run LIMIT %s FOR UPDATE SKIP LOCKED"
+"""Runs that have vanished, and that nobody else deletes just now. Those of an older version of plait have no id there,
+and no files that are told of."""
 
 DELETE_PARTS = (
     "DELETE FROM tasks WHERE run = %(run)s AND no = ANY "
@@ -416,8 +424,11 @@ DELETE_PARTS = (
 )
 """A bounded part of a deleted run's rows, table by table."""
 
-EMPTIED = "DELETE FROM trash WHERE run = %s"
-"""Nothing is left of a deleted run."""
+EMPTIED = "DELETE FROM trash WHERE run = %s AND run_id IS NULL"
+"""Nothing is left of a deleted run that has no files."""
+
+FORGET_TRASH = "DELETE FROM trash WHERE run_id = ANY (%s::text[])"
+"""Nothing is left of deleted runs, here and elsewhere."""
 
 # --- the schema ------------------------------------------------------------------------------------------------------
 

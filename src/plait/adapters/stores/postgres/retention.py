@@ -1,37 +1,54 @@
 """Deleting runs, in bounded transactions.
 
-A run vanishes at once: its row goes, its number is put into the trash. Its many rows follow in parts. A process that
-dies in between leaves trash, which the next deletion empties.
+A run vanishes at once: its row goes, its number and id are put into the trash. Its many rows follow in parts, then,
+by whoever empties the trash, its files. A process that dies in between leaves trash, with which the next one goes on.
 """
+
+from collections.abc import Sequence
 
 from plait.adapters.stores.postgres import queries
 from plait.adapters.stores.postgres.server import Connection, execute
 from plait.model.ids import RunId
 
-ROWS_AT_ONCE = 10_000
-
 
 def drop(connection: Connection, finished_before: float, limit: int) -> list[RunId]:
-    """Make at most `limit` final runs vanish that ended before then; returns which."""
+    """Make at most `limit` final runs vanish that ended before then; returns which. What was a part of one that has
+    vanished goes with it."""
     execute(connection, queries.KEEP_GRAPHS)
-    found = execute(connection, queries.OLD_RUNS, (finished_before, limit)).fetchall()
-    for statement in queries.DROP_RUNS:
-        execute(connection, statement, ([run for run, _, _ in found],))
-    gone = [RunId(run_id) for _, run_id, _ in found]
-    for statement in queries.DROP_RUNS_BY_ID:
-        execute(connection, statement, (gone,))
+    graphs: set[str] = set()
+    gone: list[RunId] = []
+    while len(gone) < limit:
+        found = execute(connection, queries.OLD_RUNS, (finished_before, limit - len(gone))).fetchall()
+        if not found:
+            break
+        for statement in queries.DROP_RUNS:
+            execute(connection, statement, ([run for run, _, _ in found],))
+        ids = [RunId(run_id) for _, run_id, _ in found]
+        for statement in queries.DROP_RUNS_BY_ID:
+            execute(connection, statement, (ids,))
+        graphs.update(graph_hash for _, _, graph_hash in found)
+        gone += ids
     execute(connection, queries.DROP_STRAY_INBOX)
-    execute(connection, queries.DELETE_UNUSED_GRAPHS, (sorted({graph_hash for _, _, graph_hash in found}),))
+    execute(connection, queries.DELETE_UNUSED_GRAPHS, (sorted(graphs),))
     return gone
 
 
-def empty(connection: Connection) -> bool:
-    """Delete a bounded part of what the trash names; returns whether all is gone, or is being deleted elsewhere."""
-    left = ROWS_AT_ONCE
-    for (run,) in execute(connection, queries.TRASH).fetchall():
+def empty(connection: Connection, most: int) -> tuple[list[RunId], bool]:
+    """Delete about `most` rows of what the trash names; returns the runs of which nothing is left, and whether there is
+    more to delete."""
+    left = most
+    emptied: list[RunId] = []
+    for run, run_id in execute(connection, queries.TRASH, (most,)).fetchall():
         for statement in queries.DELETE_PARTS:
             left -= execute(connection, statement, {"run": run, "most": left}).rowcount
             if left <= 0:
-                return False
+                return emptied, True
         execute(connection, queries.EMPTIED, (run,))
-    return True
+        if run_id is not None:
+            emptied.append(RunId(run_id))
+    return emptied, False
+
+
+def forget(connection: Connection, run_ids: Sequence[RunId]) -> None:
+    """Nothing is left of these runs."""
+    execute(connection, queries.FORGET_TRASH, (list(run_ids),))

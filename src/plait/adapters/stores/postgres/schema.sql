@@ -110,9 +110,10 @@ CREATE TABLE scopes (
     PRIMARY KEY (run, scope, path)
 );
 
--- Runs that were deleted, whose rows in the tables above are still to go.
+-- Runs that were deleted, whose rows in the tables above and whose files are still to go.
 CREATE TABLE trash (
-    run BIGINT PRIMARY KEY
+    run BIGINT PRIMARY KEY,
+    run_id TEXT COLLATE "C"
 );
 
 CREATE TABLE graphs (

@@ -212,12 +212,20 @@ class PostgresStore:
         return encoding.run_of(found) if found is not None else None
 
     def delete_runs(self, finished_before: float, limit: int = 1000) -> int:
-        """Delete at most `limit` final runs that ended before then, in transactions of bounded length."""
+        """Make at most `limit` final runs vanish that ended before then."""
         gone = self._change(lambda connection: retention.drop(connection, finished_before, limit))
         self._forget(gone)
-        while not self._change(retention.empty):
-            pass
         return len(gone)
+
+    def empty_trash(self, most: int = 10_000) -> tuple[list[RunId], bool]:
+        """Delete rows of runs that have vanished."""
+        if self._one(queries.HAS_TRASH) is None:
+            return [], False
+        return self._change(lambda connection: retention.empty(connection, most))
+
+    def forget_trash(self, run_ids: Sequence[RunId]) -> None:
+        """Nothing is left anywhere of these runs."""
+        self._change(lambda connection: retention.forget(connection, run_ids))
 
     # --- task runs and events -----------------------------------------------------------------------------------------
 

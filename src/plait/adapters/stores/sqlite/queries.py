@@ -411,11 +411,17 @@ ADVANCE_TRIGGER = "UPDATE triggers SET cursor = ?, next_at = ? WHERE workflow = 
 
 # --- retention -------------------------------------------------------------------------------------------------------
 
-OLD_RUNS = f"SELECT id, run_id, graph_hash FROM runs WHERE finished_at < ? AND {FINAL} ORDER BY finished_at LIMIT ?"
-"""Final runs that ended before a time."""
+OLD_RUNS = (
+    f"SELECT id, run_id, graph_hash FROM runs WHERE finished_at < ? AND {FINAL} "
+    "AND (parent IS NULL OR NOT EXISTS "
+    "(SELECT 1 FROM runs AS whole WHERE whole.run_id = substr(runs.parent, 1, instr(runs.parent, '/') - 1))) "
+    "AND (session OR NOT EXISTS (SELECT 1 FROM inbox WHERE inbox.run_id = runs.run_id)) "
+    "ORDER BY finished_at, run_id LIMIT ?"
+)
+"""Final runs that ended before a time, are no part of another one, and of which a service has nothing to decide."""
 
 DROP_RUN = (
-    "INSERT INTO trash (run) VALUES (?)",
+    "INSERT INTO trash (run, run_id) SELECT id, run_id FROM runs WHERE id = ?",
     "DELETE FROM runs WHERE id = ?",
 )
 """Make a run vanish, by its own number; its clustered rows follow (`DELETE_PARTS`)."""
@@ -430,8 +436,8 @@ DROP_RUN_BY_ID = (
 DROP_STRAY_INBOX = "DELETE FROM inbox WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.run_id = inbox.run_id)"
 """Stimuli for runs that are not there."""
 
-TRASH = "SELECT run FROM trash ORDER BY run"
-"""Runs whose rows are still to be deleted."""
+TRASH = "SELECT run, run_id FROM trash ORDER BY run LIMIT ?"
+"""Runs that have vanished. Those of an older version of plait have no id there, and no files that are told of."""
 
 DELETE_PARTS = (
     "DELETE FROM tasks WHERE run = :run AND no IN (SELECT no FROM tasks WHERE run = :run ORDER BY no LIMIT :most)",
@@ -442,5 +448,8 @@ DELETE_PARTS = (
 )
 """A bounded part of a deleted run's rows, table by table."""
 
-EMPTIED = "DELETE FROM trash WHERE run = ?"
-"""Nothing is left of a deleted run."""
+EMPTIED = "DELETE FROM trash WHERE run = ? AND run_id IS NULL"
+"""Nothing is left of a deleted run that has no files."""
+
+FORGET_TRASH = "DELETE FROM trash WHERE run_id IN (SELECT value FROM json_each(?))"
+"""Nothing is left of deleted runs, here and elsewhere."""

@@ -1,37 +1,52 @@
 """Deleting runs, in bounded transactions.
 
-A run vanishes at once: its row goes, its number is put into the trash. Its many rows follow in parts. A process that
-dies in between leaves trash, which the next deletion empties.
+A run vanishes at once: its row goes, its number and id are put into the trash. Its many rows follow in parts, then,
+by whoever empties the trash, its files. A process that dies in between leaves trash, with which the next one goes on.
 """
 
 import json
 import sqlite3
+from collections.abc import Sequence
 
 from plait.adapters.stores.sqlite import queries
-
-ROWS_AT_ONCE = 10_000
+from plait.model.ids import RunId
 
 
 def drop(connection: sqlite3.Connection, finished_before: float, limit: int) -> int:
-    """Make at most `limit` final runs vanish that ended before then; returns how many."""
-    found = connection.execute(queries.OLD_RUNS, (finished_before, limit)).fetchall()
-    for statement in queries.DROP_RUN:
-        connection.executemany(statement, [(run,) for run, _, _ in found])
-    for statement in queries.DROP_RUN_BY_ID:
-        connection.executemany(statement, [(run_id,) for _, run_id, _ in found])
+    """Make at most `limit` final runs vanish that ended before then; returns how many. What was a part of one that has
+    vanished goes with it."""
+    graphs: set[str] = set()
+    count = 0
+    while count < limit and (
+        found := connection.execute(queries.OLD_RUNS, (finished_before, limit - count)).fetchall()
+    ):
+        for statement in queries.DROP_RUN:
+            connection.executemany(statement, [(run,) for run, _, _ in found])
+        for statement in queries.DROP_RUN_BY_ID:
+            connection.executemany(statement, [(run_id,) for _, run_id, _ in found])
+        graphs.update(graph_hash for _, _, graph_hash in found)
+        count += len(found)
     connection.execute(queries.DROP_STRAY_INBOX)
-    graphs = sorted({graph_hash for _, _, graph_hash in found})
-    connection.execute(queries.DELETE_UNUSED_GRAPHS, (json.dumps(graphs),))
-    return len(found)
+    connection.execute(queries.DELETE_UNUSED_GRAPHS, (json.dumps(sorted(graphs)),))
+    return count
 
 
-def empty(connection: sqlite3.Connection) -> bool:
-    """Delete a bounded part of what the trash names; returns whether all is gone."""
-    left = ROWS_AT_ONCE
-    for (run,) in connection.execute(queries.TRASH).fetchall():
+def empty(connection: sqlite3.Connection, most: int) -> tuple[list[RunId], bool]:
+    """Delete about `most` rows of what the trash names; returns the runs of which nothing is left, and whether there is
+    more to delete."""
+    left = most
+    emptied: list[RunId] = []
+    for run, run_id in connection.execute(queries.TRASH, (most,)).fetchall():
         for statement in queries.DELETE_PARTS:
             left -= connection.execute(statement, {"run": run, "most": left}).rowcount
             if left <= 0:
-                return False
+                return emptied, True
         connection.execute(queries.EMPTIED, (run,))
-    return True
+        if run_id is not None:
+            emptied.append(RunId(run_id))
+    return emptied, False
+
+
+def forget(connection: sqlite3.Connection, run_ids: Sequence[RunId]) -> None:
+    """Nothing is left of these runs."""
+    connection.execute(queries.FORGET_TRASH, (json.dumps(list(run_ids)),))

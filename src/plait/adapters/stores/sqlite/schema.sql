@@ -105,9 +105,10 @@ CREATE TABLE scopes (
     PRIMARY KEY (run, scope, path)
 ) WITHOUT ROWID;
 
--- Runs that were deleted, whose rows in the clustered tables are still to go.
+-- Runs that were deleted, whose rows in the clustered tables and whose files are still to go.
 CREATE TABLE trash (
-    run INTEGER PRIMARY KEY
+    run INTEGER PRIMARY KEY,
+    run_id TEXT
 );
 
 CREATE TABLE graphs (

@@ -270,14 +270,21 @@ class SqliteStore:
         return encoding.run_of(found) if found is not None else None
 
     def delete_runs(self, finished_before: float, limit: int = 1000) -> int:
-        """Delete at most `limit` final runs that ended before then, in transactions of bounded length."""
+        """Make at most `limit` final runs vanish that ended before then."""
         with self._writing() as connection:
-            count = retention.drop(connection, finished_before, limit)
-        emptied = False
-        while not emptied:
-            with self._writing() as connection:
-                emptied = retention.empty(connection)
-        return count
+            return retention.drop(connection, finished_before, limit)
+
+    def empty_trash(self, most: int = 10_000) -> tuple[list[RunId], bool]:
+        """Delete rows of runs that have vanished. Nobody waits for a turn to write when there are none."""
+        if self._one(queries.TRASH, 1) is None:
+            return [], False
+        with self._writing() as connection:
+            return retention.empty(connection, most)
+
+    def forget_trash(self, run_ids: Sequence[RunId]) -> None:
+        """Nothing is left anywhere of these runs."""
+        with self._writing() as connection:
+            retention.forget(connection, run_ids)
 
     # --- task runs and events -----------------------------------------------------------------------------------------
 

@@ -1,0 +1,106 @@
+"""Retention: runs that ended long ago go, with their rows, their events, their results and their logs (C8).
+
+Theory of operation. Of the schedulers on a database one does this, the one that is there for longest: it is known from
+the rows of owners, without a lock, and two that both think so are only in each other's way, never wrong. It does little
+at a time, with pauses, so that commits of runs never wait for long. A run first vanishes from the database, then its
+rows and its files follow; what is still to go is kept in the trash, where a scheduler that comes later finds it. New
+runs only vanish when the trash is empty: where files cannot be deleted, nothing piles up. Logs are files of this host,
+which every process that serves here looks after.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+
+from plait.model.errors import StoreError
+from plait.ports import Clock, RunStore
+
+RUNS_AT_ONCE = 100
+"""Runs that vanish in one transaction."""
+ROWS_AT_ONCE = 5_000
+"""Rows of task runs and events that go in one transaction: a few hundredths of a second."""
+SEGMENTS_AT_ONCE = 200
+PAUSE = 0.25
+"""Seconds between two steps while there is something to delete."""
+LOOK_AGAIN = 60.0
+"""Seconds until the next look when there was nothing."""
+DAY = 86400.0
+log = logging.getLogger("plait.retention")
+
+
+class Retention:
+    """Deletes what ended more than `days` days ago, in small steps, for the process `owner`.
+
+    `delete_results(prefixes)` and `prune_logs(older_than, limit)` delete files of the host. Nothing is deleted with 0
+    days.
+    """
+
+    def __init__(
+        self,
+        store: RunStore,
+        clock: Clock,
+        owner: str,
+        days: float,
+        *,
+        delete_results: Callable[[Iterable[str]], None],
+        prune_logs: Callable[[float, int], int],
+    ):
+        self._store = store
+        self._clock = clock
+        self._owner = owner
+        self._days = days
+        self._delete_results = delete_results
+        self._prune_logs = prune_logs
+
+    def step(self) -> bool:
+        """Delete a little; whether there may be more."""
+        if not self._days:
+            return False
+        before = self._clock.now() - self._days * DAY
+        more = self._prune_logs(before, SEGMENTS_AT_ONCE) == SEGMENTS_AT_ONCE
+        if self._is_first():
+            more |= self._empty_trash() or self._store.delete_runs(before, RUNS_AT_ONCE) > 0
+        return more
+
+    def _is_first(self) -> bool:
+        """Whether no other scheduler is there for longer than this one."""
+        now = self._clock.now()
+        there = [row for row in self._store.owners() if row.address and row.lease_until >= now]
+        return bool(there) and min(there, key=lambda row: (row.started, row.owner)).owner == self._owner
+
+    def _empty_trash(self) -> bool:
+        """Delete rows and files of what has vanished; whether there was anything."""
+        run_ids, full = self._store.empty_trash(ROWS_AT_ONCE)
+        if run_ids:
+            self._delete_results(run_ids)
+            self._store.forget_trash(run_ids)
+        return full or bool(run_ids)
+
+
+class RetentionThread:
+    """Takes the steps, until it is stopped."""
+
+    def __init__(self, retention: Retention):
+        self._retention = retention
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="plait-retention", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        pause = PAUSE
+        while not self._stop.wait(pause):
+            pause = PAUSE if self._step() else LOOK_AGAIN
+
+    def _step(self) -> bool:
+        try:
+            return self._retention.step()
+        except StoreError as error:
+            log.warning("old runs could not be deleted, it is tried again: %s", error)
+        except Exception:  # what a file system raises is its own; old files must not end a service
+            log.exception("files of old runs could not be deleted, it is tried again")
+        return False
+
+    def stop(self) -> None:
+        """End the thread, after the step that it is at."""
+        self._stop.set()
+        self._thread.join(timeout=5)
