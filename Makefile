@@ -1,7 +1,8 @@
 # plait: one command sets up, one checks, one tests. `make help` lists them.
 #   PYTHON=/path/to/python3   the interpreter for .venv: 3.11, 3.12 or 3.13 (default python3)
 #   SEEDS=FROM:TO  the seeds of `make simulate`
-#   ARGS="..."                more arguments, for `make test` and `make bench`
+#   STORMS=10      the storms of `make soak`, on each database
+#   ARGS="..."                more arguments, for `make test`, `make simulate`, `make soak` and `make bench`
 ifeq ($(OS),Windows_NT)
 $(error plait runs on Linux and macOS. On Windows, use it in WSL)
 endif
@@ -10,10 +11,11 @@ SHELL := /bin/bash
 BIN := .venv/bin
 ARGS ?=
 SEEDS ?= 0:2000
+STORMS ?= 10
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format simulate bench bench-peers clean
+.PHONY: help setup demo test check format simulate soak bench bench-peers clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +44,9 @@ format: setup ## sort imports, mend what can be mended, format
 
 simulate: setup ## run many seeds of the simulation: SEEDS=0:2000
 	@$(BIN)/python -m plait.testing.simulate --seeds $(SEEDS) $(ARGS)
+
+soak: setup ## kill processes of plait and PostgreSQL, hundreds of times: STORMS=10, ARGS="--minutes 5"
+	@$(BIN)/python -m tests.service.kills.soak --storms $(STORMS) $(ARGS)
 
 bench: setup ## measure the floor and every case
 	@$(BIN)/python -m bench $(ARGS)

@@ -6,6 +6,7 @@ import pytest
 
 from tests import pg
 from tests.service.house import House
+from tests.service.kills.nursery import Nursery
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -22,3 +23,11 @@ def house(request, tmp_path) -> Iterator[House]:
             yield made
         finally:
             made.close()
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """What starts processes of plait for the tests that kill many of them."""
+    made = Nursery()
+    yield made
+    made.close()
