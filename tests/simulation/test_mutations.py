@@ -10,11 +10,11 @@ from plait.adapters.workers import messages
 from plait.adapters.workers.hub import WorkerHub
 from plait.engine import executions
 from plait.model.states import LIVE
-from plait.runtime import commit
+from plait.runtime import commit, lease
 from plait.runtime.commit import Committer
 from plait.runtime.scheduler import Scheduler
 from plait.runtime.service import Service
-from plait.testing.simulation import SCENARIOS, simulate
+from plait.testing.simulation import SCENARIOS, Faults, simulate
 
 SEEDS = 100
 
@@ -95,6 +95,13 @@ def retries_of_a_commit_write_twice(monkeypatch):
     monkeypatch.setattr(Scheduler, "fail", fail)
 
 
+def leases_count_at_once(monkeypatch):
+    def sweep(self):
+        return lease.sweep_dead(self._store, self._clock.now(), host=self._host, alive=self._alive, leases=True)
+
+    monkeypatch.setattr(lease.Lease, "sweep", sweep)
+
+
 @pytest.mark.parametrize(
     "plant",
     [
@@ -115,3 +122,8 @@ def test_a_planted_mistake_is_found(monkeypatch, plant):
         if simulate(scenario, seed).breach is not None:
             return
     pytest.fail(f"{plant.__name__} was not found in {SEEDS} seeds of each scenario")
+
+
+def test_whoever_trusts_leases_too_early_is_found(monkeypatch):
+    leases_count_at_once(monkeypatch)
+    assert any(simulate("crowd", seed, Faults(blackout=15.0)).breach for seed in range(10))

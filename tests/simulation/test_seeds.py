@@ -36,6 +36,13 @@ def test_nothing_is_wrong_where_nothing_goes_wrong(scenario):
         assert result.runs
 
 
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_after_a_long_outage_of_the_store_nobody_who_lives_is_taken_for_dead(scenario):
+    for seed in range(10):
+        result = simulate(scenario, seed, Faults(blackout=15.0, kill=60.0))
+        assert result.breach is None, told(result)
+
+
 def test_a_seed_is_the_same_in_every_process():
     code = (
         "from plait.testing.simulation import SCENARIOS, simulate\n"

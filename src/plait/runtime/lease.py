@@ -3,6 +3,10 @@
 An owner whose process is gone (same host) or whose lease has run out is swept by whoever sees it: its session-owned
 runs are marked crashed and can be resumed, its service-owned ones are free for any scheduler. An owner that finds
 itself swept stops: its epoch is no longer the runs'.
+
+That a lease has run out says that its owner is dead only where the owner could have prolonged it. So a process that
+could not prolong its own (the database was away, the machine slept), and one that has just begun, gives the others one
+lease's time to do so before it takes any for dead by that.
 """
 
 import logging
@@ -46,6 +50,9 @@ class Lease:
         self._clock = clock
         self._alive = alive
         self._started = clock.now()
+        self._trust_from = self._started + LEASE_SECONDS
+        """From when on a lease that has run out says something: until then, others may not have come to prolong it."""
+        self._renewed = self._started
         self._host = host or socket.gethostname()
         self._pid = pid or os.getpid()
         self.owner = name or f"{self._host}:{self._pid}:{uuid.uuid4().hex[:8]}"
@@ -53,20 +60,28 @@ class Lease:
 
     def renew(self) -> bool:
         """Register, or prolong. False when others have declared this process dead: it must stop."""
-        return self._store.renew(
+        now = self._clock.now()
+        known = self._store.renew(
             OwnerRow(
                 owner=self.owner,
                 host=self._host,
                 pid=self._pid,
                 started=self._started,
-                lease_until=self._clock.now() + LEASE_SECONDS,
+                lease_until=now + LEASE_SECONDS,
                 address=self.address,
             )
         )
+        answered = self._clock.now()
+        if answered > self._renewed + LEASE_SECONDS:
+            self._trust_from = answered + LEASE_SECONDS
+        self._renewed = now
+        return known
 
     def sweep(self) -> list[str]:
         """Sweep the owners that are dead; returns the runs that were theirs."""
-        return sweep_dead(self._store, self._clock.now(), host=self._host, alive=self._alive)
+        now = self._clock.now()
+        trusted = self._trust_from <= now <= self._renewed + LEASE_SECONDS
+        return sweep_dead(self._store, now, host=self._host, alive=self._alive, leases=trusted)
 
     def release(self, reason: str, *, forget: bool = True) -> None:
         """End in order: the owner's row goes; open runs of a session count as crashed for that reason, those of a
@@ -76,15 +91,17 @@ class Lease:
             self._store.release_owner(self.owner)
 
 
-def sweep_dead(store: RunStore, now: float, *, host: str = "", alive: Alive = is_alive) -> list[str]:
-    """Sweep the owners that are dead; returns the runs that were theirs."""
+def sweep_dead(
+    store: RunStore, now: float, *, host: str = "", alive: Alive = is_alive, leases: bool = False
+) -> list[str]:
+    """Sweep the owners whose processes on this host are gone and, with `leases`, those whose leases have run out;
+    returns the runs that were theirs."""
     here = host or socket.gethostname()
     dead = [
         row.owner
         for row in store.owners()
         if (row.host == here and not alive(row.pid))
-        or (row.lease_until < now and row.host != here)
-        or row.lease_until < now - LEASE_SECONDS
+        or (leases and row.lease_until < (now - LEASE_SECONDS if row.host == here else now))
     ]
     if not dead:
         return []
@@ -128,17 +145,66 @@ class Returns:
         self._publish("runs")
 
 
+class Heartbeat:
+    """Prolongs a lease by a thread of its own, which does nothing else, whatever the process is at (F26); after each
+    time, another thread calls `look`, which may take long. `lost` is called once, when others have declared this
+    process dead."""
+
+    def __init__(self, lease: Lease, *, look: Callable[[], object], lost: Callable[[], object]):
+        self._lease = lease
+        self._look = look
+        self._lost = lost
+        self._stop = threading.Event()
+        self._renewed = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._beat, name="plait-lease", daemon=True),
+            threading.Thread(target=self._follow, name="plait-look", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(RENEW_SECONDS):
+            try:
+                known = self._lease.renew()
+            except Exception as error:  # noqa: BLE001  whatever it is, a heartbeat goes on
+                log.warning("the lease could not be renewed, it is tried again: %s: %s", type(error).__name__, error)
+                continue
+            if not known:
+                log.error("others took this process for dead, because it had been silent for too long")
+                self._lost()
+                self._stop.set()
+            self._renewed.set()
+
+    def _follow(self) -> None:
+        while self._renewed.wait() and not self._stop.is_set():
+            self._renewed.clear()
+            try:
+                self._look()
+            except StoreError as error:
+                log.warning("%s; it is tried again", error)
+            except Exception:  # a defect of plait: the next look may find what this one did not
+                log.exception("not all could be looked at, it is tried again")
+
+    def stop(self) -> None:
+        """End the threads."""
+        self._stop.set()
+        self._renewed.set()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout=5)
+
+
 class SessionLease:
-    """Keeps a session's lease by a thread of its own, and takes what others leave for its runs. `lost` is set when
-    others have declared this process dead."""
+    """Keeps a session's lease, and takes what others leave for its runs. `lost` is set when others have declared this
+    process dead."""
 
     def __init__(self, lease: Lease, store: RunStore, clock: Clock, bus: EventBus):
         self._lease = lease
         self._bus = bus
         self.lost = False
         self.returns = Returns(store, clock, lease.owner, bus.publish)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._heartbeat: Heartbeat | None = None
         self._scheduler: Scheduler | None = None
         lease.renew()
         lease.sweep()
@@ -147,25 +213,16 @@ class SessionLease:
         """Keep the lease, and listen to what other processes say."""
         self._scheduler = scheduler
         self._bus.subscribe(self._heard)
-        self._thread = threading.Thread(target=self._run, name="plait-lease", daemon=True)
-        self._thread.start()
+        self._heartbeat = Heartbeat(self._lease, look=self._see_to_all, lost=self._on_lost)
 
-    def _run(self) -> None:
-        while not self._stop.wait(RENEW_SECONDS):
-            try:
-                if not self.holds():
-                    log.error("another process took over the runs of this one, which had been silent for too long")
-                    return
-                self.returns.settle()
-                self._look()
-                self._lease.sweep()
-            except StoreError as error:
-                log.warning("the lease could not be renewed, it is tried again: %s", error)
+    def _see_to_all(self) -> None:
+        """See who is dead, and what is there, as if what others said had not been heard."""
+        self._lease.sweep()
+        self.returns.settle()
+        self._look()
 
-    def holds(self) -> bool:
-        """Prolong the lease; whether this process is still taken for alive."""
-        self.lost = not self._lease.renew()
-        return not self.lost
+    def _on_lost(self) -> None:
+        self.lost = True
 
     def _heard(self, topic: str) -> None:
         self._look()
@@ -177,9 +234,8 @@ class SessionLease:
 
     def stop(self) -> None:
         """End in order: the owner's row goes, its open runs count as crashed."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
         self._lease.release("its session ended before the run did")
 
 

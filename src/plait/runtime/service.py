@@ -93,15 +93,19 @@ class Service:
         self._publish("owner")
 
     def beat(self) -> bool:
-        """Prolong the lease and see who is dead. False when others took this service for dead: it has to `abandon`."""
+        """Prolong the lease and see who is dead. False when others took this service for dead: it has to begin anew."""
         if not self.lease.renew():
             return False
+        self.after_beat()
+        return True
+
+    def after_beat(self) -> None:
+        """The lease was prolonged: see who is dead, and every now and then look at everything."""
         self._beats += 1
         if self.lease.sweep():
             self.claim()
         elif self._beats % SLOW_BEATS == 0:
             self.look()
-        return True
 
     def heard(self, topic: str) -> None:
         """Another process says that something has changed."""

@@ -1,6 +1,5 @@
-"""The threads of a scheduler service: one keeps its lease, one fires what is due; bus and executors have their own.
-
-The lease has a thread of its own, whatever the others are at, so that a service under load is not taken for dead (F26).
+"""The threads of a scheduler service: one keeps its lease, one looks around, one fires what is due; bus and executors
+have their own.
 """
 
 import logging
@@ -9,7 +8,7 @@ from collections.abc import Callable
 
 from plait.model.errors import StoreError
 from plait.ports import Clock, EventBus
-from plait.runtime.lease import RENEW_SECONDS
+from plait.runtime.lease import Heartbeat
 from plait.runtime.service import Service
 from plait.runtime.ticker import Ticker
 
@@ -22,16 +21,13 @@ class ServiceThreads:
     def __init__(self, service: Service, bus: EventBus, clock: Clock, *, lost: Callable[[], None]):
         self._service = service
         self._bus = bus
-        self._lost = lost
-        self._stop = threading.Event()
         self._started = threading.Event()
         for executor in service.scheduler.executors.values():
             executor.start(service.scheduler)
         service.start()
         bus.subscribe(self._heard)
         self._ticker = Ticker(service.scheduler, clock, service)
-        self._thread = threading.Thread(target=self._beat, name="plait-lease", daemon=True)
-        self._thread.start()
+        self._heartbeat = Heartbeat(service.lease, look=self._look, lost=lost)
 
     def begin(self) -> None:
         """Take runs: workers had a moment to say what they are at."""
@@ -46,15 +42,9 @@ class ServiceThreads:
         if self._started.is_set():
             self._guarded(lambda: self._service.heard(topic))
 
-    def _beat(self) -> None:
-        while not self._stop.wait(RENEW_SECONDS):
-            self._guarded(self._one_beat)
-
-    def _one_beat(self) -> None:
-        if not self._service.beat():
-            log.error("others took this scheduler for dead, because it had been silent for too long; it begins anew")
-            self._stop.set()
-            self._lost()
+    def _look(self) -> None:
+        if self._started.is_set():
+            self._guarded(self._service.after_beat)
 
     def _guarded(self, action: Callable[[], object]) -> None:
         """What the store raises is said, and tried again with the next beat: a service outlives its database's
@@ -67,9 +57,8 @@ class ServiceThreads:
 
     def stop(self) -> None:
         """End in order: what is hosted is free for other schedulers."""
-        self._stop.set()
+        self._heartbeat.stop()
         self._ticker.stop()
-        self._thread.join(timeout=5)
         for executor in self._service.scheduler.executors.values():
             executor.stop(1.0)
         self._guarded(self._service.stop)

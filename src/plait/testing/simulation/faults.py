@@ -16,7 +16,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     Of processes that run user code: `dies`, `given_back`.
 
     The second group are mean seconds between two of a kind, 0 for never: `kill` a process from outside, `freeze` one,
-    `jump` of a machine's clock, `outage` of the store, `restart` of a process in order.
+    `jump` of a machine's clock, `outage` of the store, `restart` of a process in order, `blackout`: an outage that is
+    longer than a lease.
     """
 
     crash: float = 0.0
@@ -38,6 +39,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     jump: float = 0.0
     outage: float = 0.0
     restart: float = 0.0
+    blackout: float = 0.0
 
 
 NONE = Faults()
@@ -57,7 +59,7 @@ _PER_PLACE = {
     "dies": 0.1,
     "given_back": 0.1,
 }
-_BETWEEN = {"kill": 10.0, "freeze": 15.0, "jump": 20.0, "outage": 30.0, "restart": 20.0}
+_BETWEEN = {"kill": 10.0, "freeze": 15.0, "jump": 20.0, "outage": 30.0, "restart": 20.0, "blackout": 100.0}
 
 
 def draw(rng: Random, share: float = 0.4) -> Faults:

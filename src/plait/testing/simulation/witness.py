@@ -77,11 +77,16 @@ class Known:
         self.cleared = 0
 
 
+SILENT = ("stall", "freeze", "jump", "refused", "unknown", "conflict")
+"""Faults that keep a process from prolonging its lease, or the others from seeing that it did."""
+
+
 class Witness:
     """Looks at every write."""
 
     def __init__(self, loop: Loop, store: SharedStore):
         self._loop = loop
+        self._faults = loop.faults
         self._store = store
         self.ledger = Ledger()
         self.runs: dict[RunId, Known] = {}
@@ -110,9 +115,20 @@ class Witness:
             case "forget_inbox":
                 raise self.breach(f"requests {args[0]} were dropped undecided by {party.name}")
             case "claim" | "take_over" | "let_go" | "sweep" | "free_slots":
+                if name == "sweep":
+                    self._check_dead(party, args[0])
                 self._look(())
             case _:
                 pass
+
+    def _check_dead(self, party: Party, dead: Sequence[str]) -> None:
+        """F3: where nothing stops a process from prolonging its lease but an outage of the store, nobody takes it for
+        dead."""
+        if any(getattr(self._faults, kind) for kind in SILENT):
+            return
+        for each in self._loop.alive.values():
+            if each.name in dead and each is not party:
+                raise self.breach(f"F3: {party.name} takes {each.name} for dead, which lives")
 
     def committed(self, party: Party, written: Sequence[RunBatch], created: Sequence[RunRow]) -> None:
         """A transaction was committed."""

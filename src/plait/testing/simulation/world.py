@@ -141,6 +141,7 @@ class World:
             (faults.jump, self._jump),
             (faults.outage, self._outage),
             (faults.restart, self._restart),
+            (faults.blackout, self._blackout),
         ):
             if every:
                 self._strike(every, strike)
@@ -171,6 +172,10 @@ class World:
 
     def _outage(self, rng: Random) -> None:
         self.loop.outage_until = self.loop.now + rng.choice((0.2, 3.0, 15.0))
+        self.loop.note("store", f"is not there until {self.loop.outage_until - START:.3f}")
+
+    def _blackout(self, rng: Random) -> None:
+        self.loop.outage_until = self.loop.now + rng.choice((30.0, 50.0, 120.0))
         self.loop.note("store", f"is not there until {self.loop.outage_until - START:.3f}")
 
     def _restart(self, rng: Random) -> None:
