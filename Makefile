@@ -15,7 +15,7 @@ STORMS ?= 10
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format simulate soak bench bench-peers clean
+.PHONY: help setup demo test check format simulate week soak bench bench-peers clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ simulate: setup ## run many seeds of the simulation: SEEDS=0:2000
 
 soak: setup ## kill processes of plait and PostgreSQL, hundreds of times: STORMS=10, ARGS="--minutes 5"
 	@$(BIN)/python -m tests.service.kills.soak --storms $(STORMS) $(ARGS)
+
+week: setup ## simulate a week of 1,000 schedules, on SQLite and PostgreSQL, with one and three schedulers
+	@PLAIT_TEST_SCHEDULES=1000 $(BIN)/python -m pytest tests/simulation/test_week.py $(ARGS)
 
 bench: setup ## measure the floor and every case
 	@$(BIN)/python -m bench $(ARGS)
