@@ -229,6 +229,10 @@ class CommandCarrier:
 
     def forget(self, run_id: RunId) -> None:
         """A run is hosted here no longer."""
+        for places in (self.pickled, self.inline, self.grants):
+            for place in [each for each in places if each[0] == run_id]:
+                places.pop(place, None)
+        self._begun = {each for each in self._begun if each[0] != run_id}
         for callback in self.on_release:
             callback(run_id)
 

@@ -77,6 +77,7 @@ class Recovery:
                     self._again(run_id)
             except StaleToken:
                 log.info("run %s: another process goes on with it", run_id)
+                self._scheduler.suspects.discard(run_id)
             except Exception as problem:  # noqa: BLE001  whatever it is, it is counted, and said in the end
                 self.set_back(run_id, problem, counts=not isinstance(problem, StoreError))
 

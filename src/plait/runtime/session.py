@@ -333,11 +333,11 @@ class Session:
 
     def _observe(self, hosted: Hosted, decision: Decision) -> None:
         run_id = hosted.run.run_id
-        ended = [task for task in decision.touched if task.terminal and task.child is not None]
+        ended = [task for task in decision.touched if task.terminal]
         for task in ended:
             self.scheduler.carrier.pickled.pop((run_id, task.no), None)
             self.scheduler.carrier.inline.pop((run_id, task.no), None)
-        self._calls.over(run_id, ended)
+        self._calls.over(run_id, [task for task in ended if task.child is not None])
         self._hand_out_body(hosted.run, decision)
         if decision.released or decision.assets or hosted.run.state in RUN_TERMINAL:
             self._bus.publish("freed")  # a run of another process may wait for it
@@ -351,7 +351,7 @@ class Session:
         if mailbox is None or run.plan.graph.kind != "flow":
             return
         for task in decision.touched:
-            if task.child is None and task.node.spec.runner == "flow":
+            if task.child is None and task.node.spec.runner == "flow" and not task.terminal:
                 self.scheduler.carrier.inline[run.run_id, task.no] = mailbox.put
 
     def _on_end(self, hosted: Hosted) -> None:
