@@ -36,13 +36,20 @@ _EVERY_HOUR, _EVERY_60 = frozenset(range(24)), frozenset(range(60))
 
 
 class CronWalls:
-    """The walls of one expression. `follows`: it runs in every hour. `coarse`: it has no seconds."""
+    """The walls of one expression. `follows`: it runs in every hour. `coarse`: it has no seconds. `daily`: it runs on
+    every day. `hours`, `minutes` and `seconds` of its times of day, in order."""
 
     def __init__(self, expression: str):
         fields = expression.upper().split()
-        self._template = _Sim(fields)
-        self.follows = set(self._template.hours) >= _EVERY_HOUR
+        self._template = sim = _Sim(fields)
+        self.follows = set(sim.hours) >= _EVERY_HOUR
         self.coarse = len(fields) == 5
+        self.daily = {*fields[-3:]} == {"*"}
+        self.hours, self.minutes, self.seconds = sorted(sim.hours), sorted(sim.minutes), sorted(sim.seconds)
+
+    def on(self, day: date) -> bool:
+        """Whether it runs on a day."""
+        return day.month in self._template.months and self._template.match_day(day)
 
     def after(self, wall: datetime) -> datetime | None:
         """The first wall after one."""
