@@ -19,12 +19,15 @@ from plait.model.rows import (
     AssetRow,
     AttemptRow,
     AutomationRow,
+    BackfillRow,
     DeploymentRow,
     EventRow,
     FileRow,
     InboxRow,
     LimitRow,
     OwnerRow,
+    PartitionChunk,
+    PartitionMark,
     RunRow,
     ScopeRow,
     SlotRow,
@@ -72,6 +75,8 @@ class RunBatch(msgspec.Struct, kw_only=True):
     events: Sequence[EventRow] = ()
     assets: Sequence[AssetRow] = ()
     asset_events: Sequence[AssetEventRow] = ()
+    partitions: Sequence[PartitionMark] = ()
+    """Partitions that were materialized, or failed to be."""
     release: Sequence[int] = ()
     """Task numbers whose slots are given back (-1: the run's own)."""
     inbox: Sequence[int] = ()
@@ -155,6 +160,14 @@ class Transaction(Protocol):
         """Insert or replace where the automations of assets stand."""
         ...
 
+    def backfill(self, id: str) -> BackfillRow | None:
+        """A backfill; nobody else gets hold of it until this transaction ends."""
+        ...
+
+    def save_backfill(self, row: BackfillRow) -> None:
+        """Insert a backfill, or keep the state, the time and the cursor of one that this transaction got hold of."""
+        ...
+
 
 class DefinitionStore(Protocol):
     """What of definitions is kept: files, deployments, triggers. Written through a `Transaction`."""
@@ -182,6 +195,59 @@ class DefinitionStore(Protocol):
         ...
 
 
+class PartitionStore(Protocol):
+    """Which partitions of assets are materialized or failed, the keys of dynamic partitions, and backfills.
+
+    What a run says of partitions (`RunBatch.partitions`) lies there as marks, until `compact` has put them into
+    chunks, which everything else reads: so a run writes a short row, and a count reads one row for 65,536 partitions.
+    """
+
+    def keys(self, name: str) -> dict[str, int]:
+        """The keys of dynamic partitions with their numbers, in the order in which they were added first."""
+        ...
+
+    def names(self) -> dict[str, int]:
+        """The names of all dynamic partitions, by name, and how many keys each has."""
+        ...
+
+    def add(self, name: str, keys: Sequence[str]) -> int:
+        """Add keys; those that are there stay. A key that was there before gets the number that it had, others get new
+        ones, which no key has had. Returns how many are new or there again."""
+        ...
+
+    def remove(self, name: str, keys: Sequence[str]) -> int:
+        """Take keys out; returns how many were there."""
+        ...
+
+    def compact(self, limit: int = 5000) -> int:
+        """Put at most `limit` marks, oldest first, into their chunks; returns how many there were. The later mark of an
+        ordinal counts."""
+        ...
+
+    def sizes(self, assets: Sequence[str]) -> dict[tuple[str, str, bool], int]:
+        """How many partitions the chunks of these assets have, by asset, space, and whether they failed."""
+        ...
+
+    def chunks(self, asset: str, space: str) -> list[PartitionChunk]:
+        """The chunks of an asset in a space, by number."""
+        ...
+
+    def spaces(self, assets: Sequence[str]) -> dict[str, str]:
+        """In which space each of these assets has all that is known of it. One that is missing has nothing, or what is
+        known of it was written otherwise."""
+        ...
+
+    def settle(self, asset: str, marks: Sequence[PartitionMark], space: str) -> None:
+        """Write marks, and that this space has all that is known of the asset."""
+        ...
+
+    def backfills(self, *, open_only: bool = False, limit: int = 50) -> list[BackfillRow]:
+        """Newest first; with `open_only` those that are not over, oldest first."""
+        ...
+
+    def backfill(self, id: str) -> BackfillRow | None: ...
+
+
 class RunStore(Protocol):
     """Keeps runs, task runs, events, limits, slots, owners and the inbox, durably."""
 
@@ -191,6 +257,11 @@ class RunStore(Protocol):
     @property
     def definitions(self) -> DefinitionStore:
         """What of definitions lies in the same database."""
+        ...
+
+    @property
+    def partitions(self) -> PartitionStore:
+        """What of partitions and backfills lies in the same database."""
         ...
 
     def close(self) -> None:

@@ -7,10 +7,13 @@ Calls that go up (a flow called in a script) go through one port, `Engine`, whic
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from plait.authoring.where import here
 from plait.model.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from plait.ports import PartitionStore
 
 T = TypeVar("T")
 
@@ -40,6 +43,11 @@ class Engine(Protocol):
 
     def materialize(self, assets: tuple[Any, ...], *, partition: str | None, select: str | None) -> Any:
         """Materialize assets at once; returns their values by key."""
+        ...
+
+    @property
+    def partitions(self) -> "PartitionStore":
+        """Where this process keeps dynamic partitions."""
         ...
 
     def answer(self, run_id: str, value: Any, *, task: str | None) -> None:

@@ -171,6 +171,42 @@ class AutomationRow(msgspec.Struct, kw_only=True):
     decision: bytes
 
 
+class PartitionMark(msgspec.Struct, kw_only=True, frozen=True):
+    """Partitions of an asset were materialized, or `failed` to be: the ordinals from `start` to before `stop` in the
+    space of that name (see `engine.partitions`)."""
+
+    asset: str
+    space: str
+    failed: bool
+    start: int
+    stop: int
+
+
+class PartitionChunk(msgspec.Struct, kw_only=True):
+    """Partitions of an asset that are materialized, or that failed last, by chunks of ordinals: `size` of them are in
+    chunk number `chunk`, as `data` tells (`engine.partitions.keysets`)."""
+
+    asset: str
+    space: str
+    failed: bool
+    chunk: int
+    size: int
+    data: bytes
+
+
+class BackfillRow(msgspec.Struct, kw_only=True):
+    """A backfill: what it is to do (`plan`, which never changes) and how far it is (`cursor`), both encoded
+    (`engine.backfill`). `title` is for people."""
+
+    id: str
+    state: str
+    title: str
+    created_at: float
+    updated_at: float
+    plan: bytes
+    cursor: bytes
+
+
 class OwnerRow(msgspec.Struct, kw_only=True):
     """A process that owns runs, and until when its lease holds. `address`: where workers connect to it; empty for one
     that takes no workers."""

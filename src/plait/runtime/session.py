@@ -27,7 +27,7 @@ from plait.model.ids import RunId
 from plait.model.states import RUN_TERMINAL, RunState
 from plait.model.stimuli import CancelRequested, ClearRequested, InputReceived, encode_stimulus
 from plait.model.wire import Execution
-from plait.ports import Capturing, Clock, EventBus, Executor, IdSource, ResultStore, Runner, RunStore
+from plait.ports import Capturing, Clock, EventBus, Executor, IdSource, PartitionStore, ResultStore, Runner, RunStore
 from plait.runtime.bodies import Bodies
 from plait.runtime.callees import CALLER, HOST
 from plait.runtime.calls import Calls
@@ -264,6 +264,11 @@ class Session:
         """Cancel a run of this session."""
         self.scheduler.post(run_id, CancelRequested(reason=reason))
         self.scheduler.pump()
+
+    @property
+    def partitions(self) -> PartitionStore:
+        """Where dynamic partitions are kept."""
+        return self.store.partitions
 
     # --- the engine of this context (the port `Engine`) ---------------------------------------------------------------
 

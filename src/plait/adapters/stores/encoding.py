@@ -19,12 +19,15 @@ from plait.model.rows import (
     AssetRow,
     AttemptRow,
     AutomationRow,
+    BackfillRow,
     DeploymentRow,
     EventRow,
     FileRow,
     InboxRow,
     LimitRow,
     OwnerRow,
+    PartitionChunk,
+    PartitionMark,
     RunRow,
     ScopeRow,
     SlotRow,
@@ -429,3 +432,41 @@ def trigger_of(columns: Sequence[Any]) -> TriggerRow:
     """The trigger's row of these columns."""
     values = dict(zip(TRIGGER_COLUMNS, columns, strict=True))
     return TriggerRow(**{**values, "spec": _specs.decode(values["spec"]), "catchup": _CATCHUPS[values["catchup"]]})
+
+
+# --- partitions ------------------------------------------------------------------------------------------------------
+
+BACKFILL_COLUMNS = BackfillRow.__struct_fields__
+
+
+def mark_values(row: PartitionMark) -> Columns:
+    """A mark's row."""
+    return (row.asset, row.space, int(row.failed), row.start, row.stop)
+
+
+def mark_of(columns: Sequence[Any]) -> PartitionMark:
+    """The mark of these columns."""
+    asset, space, failed, start, stop = columns
+    return PartitionMark(asset=asset, space=space, failed=bool(failed), start=start, stop=stop)
+
+
+def chunk_values(row: PartitionChunk) -> Columns:
+    """A chunk's row."""
+    return (row.asset, row.space, int(row.failed), row.chunk, row.size, row.data)
+
+
+def chunk_of(columns: Sequence[Any]) -> PartitionChunk:
+    """The chunk of these columns."""
+    asset, space, failed, chunk, size, data = columns
+    return PartitionChunk(asset=asset, space=space, failed=bool(failed), chunk=chunk, size=size, data=bytes(data))
+
+
+def backfill_values(row: BackfillRow) -> Columns:
+    """A backfill's row."""
+    return msgspec.structs.astuple(row)
+
+
+def backfill_of(columns: Sequence[Any]) -> BackfillRow:
+    """The backfill's row of these columns."""
+    values = dict(zip(BACKFILL_COLUMNS, columns, strict=True))
+    return BackfillRow(**{**values, "plan": bytes(values["plan"]), "cursor": bytes(values["cursor"])})

@@ -16,6 +16,7 @@ import msgspec
 
 from plait.adapters.stores import encoding
 from plait.adapters.stores.memory_definitions import MemoryDefinitions
+from plait.adapters.stores.memory_partitions import MemoryPartitions
 from plait.adapters.stores.memory_rows import Tables, copy_run, copy_task, without_outputs
 from plait.adapters.stores.memory_transaction import MemoryTransaction
 from plait.model.errors import StaleToken, StoreError
@@ -55,6 +56,7 @@ class MemoryStore:
         """Held for moments, by whoever reads or applies. `_turn` is held for a whole transaction, and taken first."""
 
         self.definitions = MemoryDefinitions(lambda: self._tables.definitions, self._tables.workflows, self._reading)
+        self.partitions = MemoryPartitions(self._tables.partitions, self._reading, self._writing)
 
     def close(self) -> None:
         """What was stored is gone."""

@@ -8,6 +8,7 @@ from collections.abc import Container
 import msgspec
 
 from plait.adapters.stores.memory_definitions import DefinitionRows
+from plait.adapters.stores.memory_partitions import PartitionTables
 from plait.model.ids import MapPath, RunId, TaskNo
 from plait.model.rows import (
     AssetEventRow,
@@ -137,6 +138,7 @@ class Tables:
         self.trash: dict[RunId, None] = {}
         """Runs that have vanished, whose files are still to go."""
         self.definitions = DefinitionRows()
+        self.partitions = PartitionTables()
 
     def add_run(self, rows: RunRows) -> None:
         """A new run."""

@@ -12,6 +12,7 @@ from plait.model.rows import (
     AssetEventRow,
     AssetRow,
     AutomationRow,
+    BackfillRow,
     DeploymentRow,
     FileRow,
     RunRow,
@@ -31,6 +32,7 @@ class MemoryTransaction:
         self._slots: dict[Place, int] | None = None
         self._definitions: DefinitionRows | None = None
         self._workflows: dict[str, WorkflowRow] = {}
+        self._backfills: dict[str, BackfillRow] = {}
         self._changes: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
 
     def apply(self) -> None:
@@ -81,6 +83,8 @@ class MemoryTransaction:
         self._changes += [(rows.put_event, (copy.copy(row),)) for row in batch.events]
         self._changes += [(rows.put_attempt, (copy.copy(row),)) for row in batch.attempts]
         self._changes += [(rows.put_scope, (copy.copy(row),)) for row in batch.scopes]
+        if batch.partitions:
+            self._changes.append((self._tables.partitions.mark, (list(batch.partitions), self._is_known)))
         self._changes += [(self._put_asset, (copy.copy(row),)) for row in batch.assets]
         self._changes += [(self._put_asset_event, (copy.copy(row),)) for row in batch.asset_events]
         self._changes += [(self._forget, (number,)) for number in batch.inbox]
@@ -145,6 +149,16 @@ class MemoryTransaction:
         """Insert or replace where automations stand."""
         self._own_definitions().automations.update((row.key, copy.copy(row)) for row in rows)
 
+    def backfill(self, id: str) -> BackfillRow | None:
+        """A backfill. Nobody else writes while this transaction is open."""
+        row = self._backfills.get(id) or self._tables.partitions.backfills.get(id)
+        return copy.copy(row) if row is not None else None
+
+    def save_backfill(self, row: BackfillRow) -> None:
+        """Insert a backfill, or move one on."""
+        self._backfills[row.id] = copy.copy(row)
+        self._changes.append((self._tables.partitions.put_backfill, (copy.copy(row),)))
+
     def _own_definitions(self) -> DefinitionRows:
         if self._definitions is None:
             self._definitions = self._tables.definitions.copied()
@@ -157,6 +171,9 @@ class MemoryTransaction:
 
     def _forget(self, number: int) -> None:
         self._tables.inbox.pop(number, None)
+
+    def _is_known(self, asset: str) -> bool:
+        return any(key == asset for key, _ in self._tables.assets)
 
     def _put_asset(self, row: AssetRow) -> None:
         place = (row.key, row.partition)

@@ -20,11 +20,11 @@ from plait.engine.partitions.ticks import HourTicks, ticks
 from plait.model.errors import DefinitionError, ParameterError
 from plait.model.partitions import RANGE, SEPARATOR, Dynamic, Multi, Names, Slices, Windows
 
-DYNAMIC_BITS = 20
+DYNAMIC_BITS = 17
 """So many keys of a dynamic dimension can be told apart in several dimensions: 2 to this power."""
-WINDOW_BITS = 32
-MOST_BITS = 78
-"""The number of an ordinal's chunk fits into a number of the stores."""
+WINDOW_BITS = 27
+MOST_BITS = 62
+"""An ordinal fits into a number of the stores."""
 
 DynamicKeys = Callable[[str], Mapping[str, int]]
 """The keys that the store keeps under a name, with their numbers, in the order in which they were added."""
@@ -117,9 +117,13 @@ class WindowSpace:
         with contextlib.suppress(OverflowError):
             same = number is not None and self.key(number) == key
         if number is None or not same:
-            what = "is not a key" if number is None else "is not where a window begins"
-            right = f"a key like {self.key(self.first)}"
-            raise ParameterError(f"{key!r} {what} of these {self.slices.name} partitions", right=right)
+            kind = self.slices.name
+            what = (
+                f"{key!r} is not a key of {kind} partitions"
+                if number is None
+                else f"no {kind} partition begins at {key!r}"
+            )
+            raise ParameterError(what, right=f"a key like {self.key(self.first)}")
         if number < self.first:
             raise ParameterError(f"partition {key!r} is before the first one, which is {self.key(self.first)!r}")
         if self._end is not None and number >= self._end:

@@ -14,11 +14,13 @@ from bisect import bisect_left, bisect_right
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from math import ceil
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from plait.engine import cron, wall
-from plait.engine.cron import CronWalls
+from plait.engine import wall
 from plait.engine.occurrences import zone_of
+
+if TYPE_CHECKING:
+    from plait.engine.cron import CronWalls
 
 _EPOCH = date(1970, 1, 1)
 _HOUR = 3600
@@ -50,6 +52,8 @@ class Ticks(Protocol):
 @lru_cache(maxsize=4096)
 def ticks(expression: str, tz: str) -> Ticks:
     """The numbered times of an expression on the clock of a zone. Raises ValueError for one that is wrong."""
+    from plait.engine import cron  # which not every program needs
+
     walls = cron.parse(expression)
     zone = zone_of(tz)
     return HourTicks(walls, zone) if walls.follows and walls.daily else WallTicks(walls, zone)
@@ -58,7 +62,7 @@ def ticks(expression: str, tz: str) -> Ticks:
 class WallTicks:
     """Times that are counted on the wall clock."""
 
-    def __init__(self, walls: CronWalls, zone: tzinfo):
+    def __init__(self, walls: "CronWalls", zone: tzinfo):
         self._zone = zone
         self._hours, self._minutes, self._seconds = walls.hours, walls.minutes, walls.seconds
         self._of_minute = len(self._seconds)
@@ -112,7 +116,7 @@ class WallTicks:
 class HourTicks:
     """Times in each hour, which follow the clock."""
 
-    def __init__(self, walls: CronWalls, zone: tzinfo):
+    def __init__(self, walls: "CronWalls", zone: tzinfo):
         self._zone = zone
         self._inside = [minute * 60 + second for minute in walls.minutes for second in walls.seconds]
         self._begins: list[float] = []
@@ -205,7 +209,7 @@ class _EveryDay:
 class _SomeDays:
     """Days that a cron expression names, numbered from 1970; year by year, as far as anybody asks."""
 
-    def __init__(self, walls: CronWalls):
+    def __init__(self, walls: "CronWalls"):
         self._walls = walls
         self._days: dict[int, list[date]] = {}
         self._before: dict[int, int] = {1970: 0}

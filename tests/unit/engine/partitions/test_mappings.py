@@ -148,9 +148,7 @@ def test_both_directions_are_what_looking_at_each_pair_finds(pair: tuple, data: 
     some = data.draw(st.sets(st.sampled_from(downs), max_size=8))
     assert set(upstream(mapping, KeySet.of(some), sides).keys) == {each for no in some for each in of(no)}
     others = data.draw(st.sets(st.sampled_from(ups), max_size=4))
-    near = (
-        downs if len(downs) < 150 else [each for each in downs if others and each in _around(others, down, up, downs)]
-    )
+    near = downs if len(downs) < 150 else downs[::10]
     expected = {no for no in near if of(no) & others}
     got = set(downstream(mapping, KeySet.of(others), sides))
     assert got & set(near) == expected

@@ -229,3 +229,21 @@ ADVANCE_TRIGGERS = Statement(
     ("text", "integer", "double precision", "double precision"),
 )
 """Triggers have fired."""
+
+_MARK = ("text", "text", "integer", "bigint", "bigint")
+
+NEW_SPACES = Statement(
+    "new_spaces",
+    "INSERT INTO partition_spaces (asset, space) SELECT DISTINCT ON (asset) asset, space "
+    "FROM unnest($1::text[], $2::text[]) AS new (asset, space) "
+    "WHERE NOT EXISTS (SELECT 1 FROM assets WHERE key = asset) ORDER BY asset ON CONFLICT DO NOTHING",
+    ("text", "text"),
+)
+"""The first that is known of an asset: so it is all. Before its rows are written."""
+
+INSERT_MARKS = Statement(
+    "insert_marks",
+    f"INSERT INTO partition_marks (asset, space, failed, start, stop) SELECT * FROM {_unnest(_MARK)}",
+    _MARK,
+)
+"""What runs say of partitions."""

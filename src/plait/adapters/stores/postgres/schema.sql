@@ -1,4 +1,4 @@
--- The full schema of revision 0002, for fresh databases. A change here goes with a new migration in migrations/versions;
+-- The full schema of revision 0004, for fresh databases. A change here goes with a new migration in migrations/versions;
 -- a test compares the two. All names are relative to the schema that the URL names (`plait`).
 -- Text that is a key is compared byte by byte (COLLATE "C"), as SQLite and Python do.
 
@@ -242,3 +242,54 @@ CREATE TABLE triggers (
 );
 
 CREATE INDEX triggers_due ON triggers (next_at) WHERE next_at IS NOT NULL;
+
+-- In which space everything is that is known of an asset's partitions.
+CREATE TABLE partition_spaces (
+    asset TEXT COLLATE "C" PRIMARY KEY,
+    space TEXT NOT NULL
+);
+
+-- What runs have said of partitions, until it is put into chunks.
+CREATE TABLE partition_marks (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    asset TEXT NOT NULL,
+    space TEXT NOT NULL,
+    failed INTEGER NOT NULL,
+    start BIGINT NOT NULL,
+    stop BIGINT NOT NULL
+);
+
+-- Which partitions are materialized, and which failed last: a row for 65,536 of them.
+CREATE TABLE partition_chunks (
+    asset TEXT COLLATE "C" NOT NULL,
+    space TEXT COLLATE "C" NOT NULL,
+    failed INTEGER NOT NULL,
+    chunk BIGINT NOT NULL,
+    size INTEGER NOT NULL,
+    data BYTEA NOT NULL,
+    PRIMARY KEY (asset, space, failed, chunk)
+);
+
+-- Keys of dynamic partitions. A number is never used for two of them.
+CREATE TABLE partition_keys (
+    name TEXT COLLATE "C" NOT NULL,
+    no INTEGER NOT NULL,
+    key TEXT COLLATE "C" NOT NULL,
+    present INTEGER NOT NULL,
+    PRIMARY KEY (name, no)
+);
+
+CREATE UNIQUE INDEX partition_keys_once ON partition_keys (name, key);
+
+-- What a backfill is to do, and how far it is.
+CREATE TABLE backfills (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    state TEXT NOT NULL,
+    title TEXT NOT NULL,
+    created_at DOUBLE PRECISION NOT NULL,
+    updated_at DOUBLE PRECISION NOT NULL,
+    plan BYTEA NOT NULL,
+    cursor BYTEA NOT NULL
+);
+
+CREATE INDEX backfills_open ON backfills (id) WHERE state IN ('cancelling', 'paused', 'running');

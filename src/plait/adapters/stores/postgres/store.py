@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from plait.adapters.stores import encoding
 from plait.adapters.stores.definitions import SqlDefinitions
+from plait.adapters.stores.partitions import Query, SqlPartitions
 from plait.adapters.stores.postgres import owners, queries, retention, revisions
 from plait.adapters.stores.postgres.connections import Readers, Writer
 from plait.adapters.stores.postgres.failures import Starting
@@ -65,6 +66,7 @@ class PostgresStore:
         self._writing_thread: int | None = None
         self._readers = Readers(self.server)
         self.definitions = SqlDefinitions(self._all, queries, list)
+        self.partitions = SqlPartitions(self._all, self._change_partitions, list, queries)
         self._known = Known()
         self._graphs: OrderedDict[str, bytes] = OrderedDict()
         self._graphs_turn = threading.Lock()
@@ -131,6 +133,20 @@ class PostgresStore:
         """Do something in a transaction of its own, again if others were in the way or the connection broke before."""
         with self._writing():
             return self._writer.transact(act, self._on_commit)
+
+    def _change_partitions(self, act: Callable[[Query], Result]) -> Result:
+        """Change what is kept of partitions: one transaction at a time does."""
+
+        def turn(connection: Connection) -> Result:
+            execute(connection, queries.TURN_TO_COMPACT)
+
+            def run(statement: str, *values: object) -> list[tuple[Any, ...]]:
+                cursor = execute(connection, statement, values)
+                return cursor.fetchall() if cursor.description is not None else []
+
+            return act(run)
+
+        return self._change(turn)
 
     def _all(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         self._check()

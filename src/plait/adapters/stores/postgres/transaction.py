@@ -30,6 +30,7 @@ from plait.model.ids import RunId
 from plait.model.rows import (
     AssetRow,
     AutomationRow,
+    BackfillRow,
     DeploymentRow,
     FileRow,
     RunRow,
@@ -89,6 +90,7 @@ class PostgresTransaction:
         self._events: list[Columns] = []
         self._assets: dict[Columns, AssetRow] = {}
         self._asset_events: dict[Columns, Columns] = {}
+        self._marks: list[Columns] = []
         self._workflows: dict[str, WorkflowRow] = {}
         self._graphs: dict[str, bytes] = {}
         self._fired: dict[tuple[str, int], Columns] = {}
@@ -196,6 +198,15 @@ class PostgresTransaction:
         for row in sorted(rows, key=lambda row: row.key):
             self._execute(queries.UPSERT_AUTOMATION, *encoding.automation_values(encoding.printable(row)))
 
+    def backfill(self, id: str) -> BackfillRow | None:
+        """A backfill, locked."""
+        found = self._execute(queries.LOCK_BACKFILL, id)
+        return encoding.backfill_of(found[0]) if found else None
+
+    def save_backfill(self, row: BackfillRow) -> None:
+        """Insert a backfill, or move one on."""
+        self._execute(queries.UPSERT_BACKFILL, *encoding.backfill_values(encoding.printable(row)))
+
     def _show_triggers(self) -> None:
         """Write what has fired, before anybody looks at triggers again."""
         if self._fired:
@@ -255,6 +266,7 @@ class PostgresTransaction:
         scopes = [encoding.scope_values(run, row) for row in batch.scopes]
         events = encoding.event_chunks(run, batch.events)
         asset_events = [encoding.asset_event_values(row) for row in batch.asset_events]
+        marks = [encoding.mark_values(row) for row in batch.partitions]
         if batch.run is not None:
             self._runs[run] = (run, *encoding.run_values(batch.run)[1:])
         self._tasks += tasks
@@ -267,6 +279,7 @@ class PostgresTransaction:
             if known is None or asset.at >= known.at:
                 self._assets[place] = asset
         self._asset_events.update((values[:-1], values) for values in asset_events)
+        self._marks += marks
         self._decided += batch.inbox
         if batch.release:
             self._slots.release(batch.run_id, batch.release)
@@ -346,6 +359,8 @@ class PostgresTransaction:
             (batches.RELEASE_SLOTS, released),
             (batches.TAKE_SLOTS, taken),
             (batches.INSERT_EVENTS, self._events),
+            (batches.NEW_SPACES, [mark[:2] for mark in self._marks]),
+            (batches.INSERT_MARKS, self._marks),
             (batches.UPSERT_ASSETS, [encoding.asset_values(row) for _, row in sorted(self._assets.items())]),
             (batches.INSERT_ASSET_EVENTS, [values for _, values in sorted(self._asset_events.items())]),
             (batches.INSERT_GRAPHS, sorted(self._graphs.items())),

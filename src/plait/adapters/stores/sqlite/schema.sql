@@ -1,4 +1,4 @@
--- The full schema of revision 0003, for fresh files. A change here goes with a new migration in migrations/versions;
+-- The full schema of revision 0005, for fresh files. A change here goes with a new migration in migrations/versions;
 -- a test compares the two.
 
 CREATE TABLE alembic_version (
@@ -237,3 +237,54 @@ CREATE TABLE triggers (
 ) WITHOUT ROWID;
 
 CREATE INDEX triggers_due ON triggers (next_at) WHERE next_at IS NOT NULL;
+
+-- In which space everything is that is known of an asset's partitions.
+CREATE TABLE partition_spaces (
+    asset TEXT PRIMARY KEY,
+    space TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- What runs have said of partitions, until it is put into chunks.
+CREATE TABLE partition_marks (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    asset TEXT NOT NULL,
+    space TEXT NOT NULL,
+    failed INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    stop INTEGER NOT NULL
+);
+
+-- Which partitions are materialized, and which failed last: a row for 65,536 of them.
+CREATE TABLE partition_chunks (
+    asset TEXT NOT NULL,
+    space TEXT NOT NULL,
+    failed INTEGER NOT NULL,
+    chunk INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (asset, space, failed, chunk)
+) WITHOUT ROWID;
+
+-- Keys of dynamic partitions. A number is never used for two of them.
+CREATE TABLE partition_keys (
+    name TEXT NOT NULL,
+    no INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    present INTEGER NOT NULL,
+    PRIMARY KEY (name, no)
+) WITHOUT ROWID;
+
+CREATE UNIQUE INDEX partition_keys_once ON partition_keys (name, key);
+
+-- What a backfill is to do, and how far it is.
+CREATE TABLE backfills (
+    id TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    title TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    plan BLOB NOT NULL,
+    cursor BLOB NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX backfills_open ON backfills (id) WHERE state IN ('cancelling', 'paused', 'running');

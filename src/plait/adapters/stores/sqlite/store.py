@@ -16,11 +16,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from plait.adapters.stores import encoding
 from plait.adapters.stores.definitions import SqlDefinitions
+from plait.adapters.stores.partitions import Query, SqlPartitions
 from plait.adapters.stores.sqlite import leases, queries, retention
 from plait.adapters.stores.sqlite.connections import (
     WAL_MOST,
@@ -59,6 +61,7 @@ LOOK_AT_LOG = 32
 """Commits between two looks at the length of the write-ahead log."""
 SYNCHRONOUS = ("FULL", "NORMAL", "EXTRA")
 
+Result = TypeVar("Result")
 _json = msgspec.json.encode
 
 
@@ -96,6 +99,7 @@ class SqliteStore:
         self._log_most = WAL_MOST
         self._readers = Readers(path)
         self.definitions = SqlDefinitions(self._all, queries, _list)
+        self.partitions = SqlPartitions(self._all, self._change, _list, queries)
         self._graphs: OrderedDict[str, bytes] = OrderedDict()
         self._graphs_turn = threading.Lock()
         self._beat_turn = threading.Lock()
@@ -176,6 +180,11 @@ class SqliteStore:
         """Begin a transaction that writes. Reads of the store do not see it before it is committed."""
         with self._writing() as connection:
             yield SqliteTransaction(connection, self._graphs.get)
+
+    def _change(self, act: Callable[[Query], Result]) -> Result:
+        """Do something in a transaction of its own."""
+        with self._writing() as connection:
+            return act(lambda statement, *values: connection.execute(statement, values).fetchall())
 
     def _all(self, statement: str, *values: object) -> list[tuple]:
         self._check()

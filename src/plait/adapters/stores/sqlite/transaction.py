@@ -8,7 +8,16 @@ from plait.adapters.stores.encoding import Columns
 from plait.adapters.stores.sqlite import queries
 from plait.model.errors import StaleToken, StoreError
 from plait.model.ids import RunId
-from plait.model.rows import AutomationRow, DeploymentRow, FileRow, RunRow, SlotRow, TriggerRow, WorkflowRow
+from plait.model.rows import (
+    AutomationRow,
+    BackfillRow,
+    DeploymentRow,
+    FileRow,
+    RunRow,
+    SlotRow,
+    TriggerRow,
+    WorkflowRow,
+)
 from plait.ports import RunBatch
 
 
@@ -76,10 +85,8 @@ class SqliteTransaction:
             many(queries.UPSERT_ATTEMPT, [encoding.attempt_values(run, row) for row in batch.attempts])
         if batch.scopes:
             many(queries.UPSERT_SCOPE, [encoding.scope_values(run, row) for row in batch.scopes])
-        if batch.assets:
-            many(queries.UPSERT_ASSET, [encoding.asset_values(row) for row in batch.assets])
-        if batch.asset_events:
-            many(queries.INSERT_ASSET_EVENT, [encoding.asset_event_values(row) for row in batch.asset_events])
+        if batch.partitions or batch.assets or batch.asset_events:
+            self._write_assets(batch)
         if batch.release:
             self._used.clear()
             many(queries.RELEASE_SLOTS, [(batch.run_id, no) for no in batch.release])
@@ -87,6 +94,14 @@ class SqliteTransaction:
             many(queries.DECIDED, [(number,) for number in batch.inbox])
         if batch.events:
             many(queries.INSERT_EVENTS, encoding.event_chunks(run, batch.events))
+
+    def _write_assets(self, batch: RunBatch) -> None:
+        many = self._connection.executemany
+        marks = [encoding.mark_values(row) for row in batch.partitions]
+        many(queries.NEW_SPACE, {(mark[0], mark[1], mark[0]) for mark in marks})
+        many(queries.INSERT_MARK, marks)
+        many(queries.UPSERT_ASSET, [encoding.asset_values(row) for row in batch.assets])
+        many(queries.INSERT_ASSET_EVENT, [encoding.asset_event_values(row) for row in batch.asset_events])
 
     def expect(self, keys: Iterable[str]) -> None:
         """Nobody else writes while this transaction is open."""
@@ -157,6 +172,15 @@ class SqliteTransaction:
         """Insert or replace where automations stand."""
         values = [encoding.automation_values(encoding.printable(row)) for row in rows]
         self._connection.executemany(queries.UPSERT_AUTOMATION, values)
+
+    def backfill(self, id: str) -> BackfillRow | None:
+        """A backfill. Nobody else writes while this transaction is open."""
+        found = self._connection.execute(queries.BACKFILL, (id,)).fetchone()
+        return encoding.backfill_of(found) if found is not None else None
+
+    def save_backfill(self, row: BackfillRow) -> None:
+        """Insert a backfill, or move one on."""
+        self._connection.execute(queries.UPSERT_BACKFILL, encoding.backfill_values(encoding.printable(row)))
 
     def _in_use(self, key: str) -> int:
         used = self._used.get(key)
