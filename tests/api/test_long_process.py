@@ -14,7 +14,7 @@ from tests.kept import places
 
 @task
 def one(i):
-    print("one", i)
+    sys.stdout.write(f"one {i}\n")
     return i
 
 
