@@ -47,6 +47,7 @@ simulate: setup ## run many seeds of the simulation: SEEDS=0:2000
 
 soak: setup ## kill processes of plait and PostgreSQL, hundreds of times: STORMS=10, ARGS="--minutes 5"
 	@$(BIN)/python -m tests.service.kills.soak --storms $(STORMS) $(ARGS)
+	@PLAIT_CROWD_SECONDS=60 $(BIN)/python -m pytest tests/conformance/stores/test_sqlite_processes.py -k 32_processes
 
 week: setup ## simulate a week of 1,000 schedules, on SQLite and PostgreSQL, with one and three schedulers
 	@PLAIT_TEST_SCHEDULES=1000 $(BIN)/python -m pytest tests/simulation/test_week.py $(ARGS)

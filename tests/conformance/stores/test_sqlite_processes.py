@@ -16,7 +16,8 @@ from plait.adapters.stores.sqlite.store import SqliteStore
 
 ROOT = Path(__file__).parents[3]
 PROCESSES = 32
-SECONDS = 4.0
+SECONDS = float(os.environ.get("PLAIT_CROWD_SECONDS", "4"))
+"""For how long the crowd writes; `make soak` lets it for a minute."""
 
 
 def command(*arguments: object) -> list[str]:
@@ -24,7 +25,9 @@ def command(*arguments: object) -> list[str]:
 
 
 def run(*arguments: object) -> dict:
-    done = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(
+        command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=100 + SECONDS, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return json.loads(done.stdout)
