@@ -19,11 +19,24 @@ from plait._version import __version__
 from plait.authoring import scope as _scope
 
 if TYPE_CHECKING:
-    from plait.authoring.asset import Asset, Check, asset, check
+    from plait.authoring.asset import (
+        Asset,
+        ExternalAsset,
+        MultiAsset,
+        Out,
+        asset,
+        external,
+        fresh,
+        multi_asset,
+        observe,
+    )
+    from plait.authoring.checks import Check, CheckResult, check
     from plait.authoring.context import Context, context
     from plait.authoring.dag import Dag, Group, dag, group
     from plait.authoring.flow import Flow, flow
     from plait.authoring.futures import Future, FutureList
+    from plait.authoring.io import IOContext, IOManager
+    from plait.authoring.io_files import DuckDBTables, Files, JsonFiles, ParquetFiles, PickleFiles
     from plait.authoring.limits import Limit, limit, pool
     from plait.authoring.markers import logical_date, partition_key, unmapped
     from plait.authoring.materializing import materialize
@@ -49,11 +62,14 @@ if TYPE_CHECKING:
     )
 
 _PUBLIC = {
-    "asset": ("Asset", "Check", "asset", "check"),
+    "asset": ("Asset", "ExternalAsset", "MultiAsset", "Out", "asset", "external", "fresh", "multi_asset", "observe"),
+    "checks": ("Check", "CheckResult", "check"),
     "context": ("Context", "context"),
     "dag": ("Dag", "Group", "dag", "group"),
     "flow": ("Flow", "flow"),
     "futures": ("Future", "FutureList"),
+    "io": ("IOContext", "IOManager"),
+    "io_files": ("DuckDBTables", "Files", "JsonFiles", "ParquetFiles", "PickleFiles"),
     "limits": ("Limit", "limit", "pool"),
     "markers": ("logical_date", "partition_key", "unmapped"),
     "materializing": ("materialize",),
@@ -74,13 +90,15 @@ _WHERE = {name: f"plait.authoring.{module}" for module, names in _PUBLIC.items()
 _WHERE.update(dict.fromkeys(_ERRORS, "plait.model.errors"))
 
 __all__ = [
-    "Asset", "Cache", "Check", "Context", "Dag", "DefinitionError", "Fail", "Flow", "Future", "FutureList",
-    "Group", "Limit", "LoadError", "LookAgain", "ParameterError", "Partitions", "PlaitError", "Retry",
-    "RetryAfter", "Schedule", "Skip", "Task", "TaskCancelled", "TaskFailed", "Trigger", "TriggerFailed",
-    "Unfinished", "UsageError", "UserError", "WaitTimeout", "__version__", "answer", "ask", "asset", "check",
-    "context", "cron", "dag", "daily", "every", "file_exists", "flow", "group", "hourly", "limit", "logical_date",
-    "materialize", "monthly", "on_dates", "partition_key", "pool", "rrule", "run_finished", "static", "task",
-    "transaction", "trigger", "unmapped", "wait_for", "weekly",
+    "Asset", "Cache", "Check", "CheckResult", "Context", "Dag", "DefinitionError", "DuckDBTables", "ExternalAsset",
+    "Fail", "Files", "Flow", "Future", "FutureList", "Group", "IOContext", "IOManager", "JsonFiles", "Limit",
+    "LoadError", "LookAgain", "MultiAsset", "Out", "ParameterError", "ParquetFiles", "Partitions", "PickleFiles",
+    "PlaitError", "Retry", "RetryAfter", "Schedule", "Skip", "Task", "TaskCancelled", "TaskFailed", "Trigger",
+    "TriggerFailed", "Unfinished", "UsageError", "UserError", "WaitTimeout", "__version__", "answer", "ask", "asset",
+    "check", "context", "cron", "dag", "daily", "every", "external", "file_exists", "flow", "fresh", "group",
+    "hourly", "limit", "logical_date", "materialize", "monthly", "multi_asset", "observe", "on_dates",
+    "partition_key", "pool", "rrule", "run_finished", "static", "task", "transaction", "trigger", "unmapped",
+    "wait_for", "weekly",
 ]  # fmt: skip
 
 

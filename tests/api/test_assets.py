@@ -121,7 +121,10 @@ def test_keys_metadata_and_context(session: Session):
 
     assert materialize(function) == {"named": 1}
     row = session.store.assets(["named"])[0]
-    assert row.data_version == "3"
+    assert row.code_version == "3"
+    materialize(function)
+    again = session.store.assets(["named"])[0]
+    assert (again.data_version, again.run_id == row.run_id) == (row.data_version, False), "the same code, from the same"
     assert b"7" in (row.metadata or b"")
 
 
@@ -354,8 +357,8 @@ def test_selections(text: str, keys: tuple[str, ...]):
         ("(raw or export", "`)` is missing here", 14),
         ("raw export", "`and`, `or` or the end is missing here", 4),
         ("raw or nobody", "no asset is selected by 'nobody'", 7),
-        ("raw or kind:x", "`key:` or `group:` is missing here", 7),
-        ("raw, ++x", "a name like `flights`, `+flights` or `flights+2` is missing here", 5),
+        ("raw or colour:x", "there is no 'colour:'; there are `key:`, `group:`, `kind:`, `owner:`, `tag:`", 7),
+        ("raw, ++x", "a name is missing here", 6),
         ("not", "a name is missing here", 3),
     ],
 )

@@ -13,19 +13,30 @@ from plait import (
     Asset,
     Cache,
     Check,
+    CheckResult,
     Context,
     Dag,
     DefinitionError,
+    DuckDBTables,
+    ExternalAsset,
     Fail,
+    Files,
     Flow,
     Future,
     FutureList,
     Group,
+    IOContext,
+    IOManager,
+    JsonFiles,
     Limit,
     LoadError,
     LookAgain,
+    MultiAsset,
+    Out,
     ParameterError,
+    ParquetFiles,
     Partitions,
+    PickleFiles,
     PlaitError,
     Retry,
     RetryAfter,
@@ -50,14 +61,18 @@ from plait import (
     dag,
     daily,
     every,
+    external,
     file_exists,
     flow,
+    fresh,
     group,
     hourly,
     limit,
     logical_date,
     materialize,
     monthly,
+    multi_asset,
+    observe,
     on_dates,
     partition_key,
     pool,
@@ -176,6 +191,31 @@ assert_type(has_rows(["LH 400"]), bool)
 assert_type(materialize(flights, has_rows, partition="2026-01-02"), dict[str, Any])
 assert_type([hourly("2026-01-01"), weekly("2026-01-01"), monthly("2026-01-01"), static(["eu"])], list[Partitions])
 asset(partition=days)(flights.fn)
+
+
+@multi_asset(outs={"users": Out(group="raw", io=JsonFiles("data")), "orders": Out(required=False)}, subset=True)
+def load(context: Context) -> dict[str, Any]:
+    context.add_asset_metadata("users", rows=3)
+    context.add_check("rows", CheckResult(True), asset="users", blocking=True)
+    return dict.fromkeys(context.selected)
+
+
+@observe(key="prices")
+def look() -> str:
+    return "7"
+
+
+class Shelf(IOManager):
+    def load(self, context: IOContext) -> str:
+        return context.path
+
+
+several: MultiAsset[[Context], dict[str, Any]] = load
+outside: ExternalAsset = external("clicks", io=Shelf(), freshness=fresh(lag=timedelta(days=1)))
+seen: Asset[[], str] = look
+files: list[Files] = [PickleFiles("a"), JsonFiles("b"), ParquetFiles("c", into="polars")]
+kept: list[IOManager] = [DuckDBTables("d.duckdb"), *files]
+assert_type(load["users"], str)
 check(flights)  # pyright: ignore[reportCallIssue]
 
 # --- waits ------------------------------------------------------------------------------------------------------------

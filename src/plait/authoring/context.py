@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from plait.authoring.checks import CheckResult
 from plait.authoring.scope import Within
 from plait.authoring.waiting import Waiter
 from plait.authoring.where import here
@@ -22,7 +23,9 @@ class Context:
     `data_interval_start` and `data_interval_end` are, too: what the run is about, from the one to before the other, by
     its workflow's schedule (none without a schedule or a date); `partition_key` is none for a run without partition;
     `params` are the run's parameters; `metadata` collects what `add_metadata` is given, and is recorded with a
-    materialization; `waits` answers `wait_for` and `ask` in a task.
+    materialization; `selected` are the keys of the assets that it is to make; `data_version` (of several assets
+    `data_versions`, by key) may be set to what tells this value from others: a checksum, a revision; `waits` answers
+    `wait_for` and `ask` in a task.
     """
 
     run_id: str
@@ -39,7 +42,13 @@ class Context:
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     resume: Any = None
+    selected: tuple[str, ...] = ()
     data_version: str | None = None
+    data_versions: dict[str, str] = field(default_factory=dict[str, str])
+    asset_metadata: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    checks: list[tuple[str, str | None, CheckResult, bool]] = field(
+        default_factory=list["tuple[str, str | None, CheckResult, bool]"], repr=False
+    )
     waits: Waiter | None = field(default=None, repr=False)
 
     @property
@@ -75,6 +84,18 @@ class Context:
     def add_metadata(self, **values: Any) -> None:
         """Record values (plain data) with what this task materializes: `context.add_metadata(rows=len(table))`."""
         self.metadata.update(values)
+
+    def add_asset_metadata(self, key: str, **values: Any) -> None:
+        """Record values with one of several assets that this task materializes."""
+        self.asset_metadata.setdefault(key, {}).update(values)
+
+    def add_check(
+        self, name: str, passed: bool | CheckResult, *, asset: str | None = None, blocking: bool = False
+    ) -> None:
+        """Record a check of the asset that this task materializes (of several: of `asset`), which has just been made.
+        One that is `blocking` and fails, with severity "error", fails the task, and so stops what is below."""
+        result = passed if isinstance(passed, CheckResult) else CheckResult(passed=bool(passed))
+        self.checks.append((name, asset, result, blocking))
 
 
 _current: ContextVar[Context | None] = ContextVar("plait_context", default=None)

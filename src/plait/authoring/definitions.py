@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, cast
 
-from plait.authoring.asset import Asset, Check, asset_graph
+from plait.authoring.asset import Definition
+from plait.authoring.asset_graph import asset_graph, live_job
+from plait.authoring.checks import Check
 from plait.authoring.dag import Dag
 from plait.authoring.flow import Flow
 from plait.authoring.limits import Limit
 from plait.authoring.live import LiveGraph
-from plait.authoring.selection import select
 from plait.authoring.task import Task
 from plait.authoring.where import head_of
+from plait.engine.assets.index import AssetIndex
+from plait.engine.assets.selection import State, select
 from plait.model.errors import DefinitionError, ParameterError, UsageError
 
 Workflow = Dag[..., Any] | Flow[..., Any]
@@ -22,10 +25,11 @@ Workflow = Dag[..., Any] | Flow[..., Any]
 
 @dataclass
 class Definitions:
-    """Everything that was found, by name. `files` says where each name comes from."""
+    """Everything that was found, by name; `assets` says who makes each asset. `files` says where each name comes
+    from."""
 
     workflows: dict[str, Workflow] = field(default_factory=dict[str, Workflow])
-    assets: dict[str, Asset[..., Any]] = field(default_factory=dict[str, Asset[..., Any]])
+    assets: dict[str, Definition] = field(default_factory=dict[str, Definition])
     checks: list[Check[..., Any]] = field(default_factory=list[Check[..., Any]])
     limits: dict[str, Limit] = field(default_factory=dict[str, Limit])
     tasks: dict[str, Task[..., Any]] = field(default_factory=dict[str, Task[..., Any]])
@@ -43,8 +47,8 @@ class Definitions:
         match value:
             case Dag() | Flow():
                 self._add_workflow(cast("Workflow", value), file)
-            case Asset():
-                self._add_asset(cast("Asset[..., Any]", value), file)
+            case Definition():
+                self._add_asset(value, file)
             case Check():
                 self._add_check(cast("Check[..., Any]", value))
             case Limit():
@@ -53,23 +57,25 @@ class Definitions:
                 self.tasks.setdefault(value.name, cast("Task[..., Any]", value))
             case list() | tuple():
                 items = cast("Sequence[Any]", value)
-                if items and all(isinstance(item, (Asset, Check)) for item in items):
+                if items and all(isinstance(item, (Definition, Check)) for item in items):
                     for item in items:
                         self.add(item, file)
             case _:
                 pass
 
-    def _add_asset(self, made: Asset[..., Any], file: str) -> None:
-        known = self.assets.get(made.key)
-        if known is not None and known is not made and known.place != made.place:
-            raise DefinitionError(
-                f"two assets have the key {made.key!r}; the other is at {known.place}",
-                where=made.place,
-                wrong=f"@asset\n{head_of(made.fn)}: ...",
-                right=f'@asset(key="another_{made.key}")\n{head_of(made.fn)}: ...',
-            )
-        self.assets[made.key] = made
-        self.files.setdefault(f"asset:{made.key}", file)
+    def _add_asset(self, made: Definition, file: str) -> None:
+        for spec in made.specs:
+            known = self.assets.get(spec.key)
+            if known is not None and known is not made and known.place != made.place:
+                fn = getattr(made, "fn", None)
+                raise DefinitionError(
+                    f"two assets have the key {spec.key!r}; the other is at {known.place}",
+                    where=made.place,
+                    wrong=f"@asset\n{head_of(fn)}: ..." if fn is not None else f'external("{spec.key}")',
+                    right=f'@asset(key="another_{spec.key}")' + (f"\n{head_of(fn)}: ..." if fn is not None else ""),
+                )
+            self.assets[spec.key] = made
+            self.files.setdefault(f"asset:{spec.key}", file)
 
     def _add_check(self, made: Check[..., Any]) -> None:
         known = {(check.place, check.asset, check.name) for check in self.checks}
@@ -109,22 +115,37 @@ class Definitions:
             raise UsageError("there is no workflow here", right="define one with @dag or @flow, or an @asset")
         raise UsageError("there are several workflows here", right=f"name one: {', '.join(sorted(self.workflows))}")
 
-    def asset_job(self, selection: str | None, name: str) -> LiveGraph:
-        """The graph that materializes a selection of the assets, all of them if none is given."""
-        keys = self.sorted_assets()
-        upstream = {
-            key: {*(n for n in each.inputs if n in self.assets), *(d for d in each.options_.deps if d in self.assets)}
-            for key, each in self.assets.items()
-        }
-        groups = {key: each.options_.group for key, each in self.assets.items()}
-        chosen = select(selection, keys, upstream, groups) if selection else set(keys)
-        return asset_graph(self.assets, self.checks, [key for key in keys if key in chosen], name)
+    def asset_index(self) -> AssetIndex:
+        """The asset graph of all that is here. Raises DefinitionError for what does not fit together."""
+        return AssetIndex(asset_graph(self.assets, self.checks))
+
+    def asset_job(
+        self,
+        selection: str | Sequence[str] | None,
+        name: str,
+        states: Mapping[str, State] | None = None,
+    ) -> LiveGraph:
+        """The graph that makes a selection of the assets (an expression, or keys), all of them if none is given.
+        `states` answers what a selection may ask of a database (`engine.assets.selection`)."""
+        index = self.asset_index()
+        if isinstance(selection, str):
+            chosen: Sequence[str] = select(selection, index, states)
+        else:
+            chosen = index.keys if selection is None else self._there(selection)
+        return live_job(index, self.assets, self.checks, chosen, name)
+
+    def _there(self, keys: Sequence[str]) -> Sequence[str]:
+        gone = [key for key in keys if key not in self.assets]
+        if gone:
+            known = ", ".join(sorted(self.assets)) or "none"
+            raise UsageError(f"there is no asset {gone[0]!r}", right=f"one of: {known}")
+        return keys
 
     def check_partition(self, keys: Iterable[str], partition: str | None) -> None:
         """Raise ParameterError unless all of these assets have the partition (or none, where they have none)."""
         for key in keys:
             made = self.assets.get(key)
-            partitions = made.options_.partitions if made is not None else None
+            partitions = made.partitions if made is not None else None
             if made is None or partitions is None:
                 continue
             if partition is None:
@@ -134,27 +155,3 @@ class Definitions:
                     right=f'plait run ... --partition KEY      # in Python: materialize({key}, partition="...")',
                 )
             partitions.check(partition)
-
-    def sorted_assets(self) -> list[str]:
-        """The keys of all assets, upstream ones first; those in a circle last."""
-        order: list[str] = []
-        done: set[str] = set()
-        for root in self.assets:
-            stack: list[tuple[str, Iterable[str]]] = [(root, iter(()))] if root not in done else []
-            if stack:
-                done.add(root)
-                stack = [(root, iter(self._above(root)))]
-            while stack:
-                key, above = stack[-1]
-                step = next((k for k in above if k in self.assets and k not in done), None)
-                if step is None:
-                    order.append(key)
-                    stack.pop()
-                else:
-                    done.add(step)
-                    stack.append((step, iter(self._above(step))))
-        return order
-
-    def _above(self, key: str) -> tuple[str, ...]:
-        made = self.assets[key]
-        return (*made.inputs, *made.options_.deps)

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from plait.authoring.io import IOManager
 from plait.authoring.task import Task
+from plait.model.assets import AssetSpec
 from plait.model.graph import Graph, TaskSpec
 
 
@@ -21,10 +23,13 @@ class LiveNode:
 
 @dataclass
 class LiveGraph:
-    """A graph and its live nodes by key. `fn` is the workflow's function; `hooks` are its own, in order."""
+    """A graph and its live nodes by key. `fn` is the workflow's function; `hooks` are its own, in order. Of assets:
+    `ios` has the IO managers of all that have one, by key; `externals` those of them that somebody else makes."""
 
     graph: Graph
     nodes: dict[str, LiveNode]
     fn: Callable[..., Any] | None = None
     hooks: tuple[Callable[..., Any], ...] = ()
     index: dict[str, TaskSpec] = field(default_factory=dict[str, TaskSpec])
+    ios: dict[str, IOManager] = field(default_factory=dict[str, IOManager])
+    externals: dict[str, AssetSpec] = field(default_factory=dict[str, AssetSpec])

@@ -55,7 +55,7 @@ def _plain(found: Found) -> dict[str, object]:
                 "kind": "asset",
                 "group": each.group,
                 "partitions": each.partitions or None,
-                "upstream": [*each.inputs, *each.deps],
+                "upstream": list(each.upstream),
                 "file": each.file,
                 "doc": each.doc,
             }

@@ -22,7 +22,7 @@ from plait.model.commands import Command, Execute, StartRun
 from plait.model.errors import EngineError
 from plait.model.events import Event, TaskDispatched
 from plait.model.ids import TaskNo
-from plait.model.rows import AssetRow, AttemptRow, ScopeRow
+from plait.model.rows import AssetEventRow, AssetRow, AttemptRow, ScopeRow
 from plait.model.states import RunState, TaskState
 
 Handler = Callable[[Run, Any, float], None]
@@ -146,6 +146,7 @@ class Decision(msgspec.Struct):
     attempts: list[tuple[TaskNo, AttemptRow]]
     scopes: list[ScopeRow]
     assets: list[AssetRow]
+    asset_events: list[AssetEventRow]
     released: list[int]
     commands: list[Command]
 
@@ -153,11 +154,19 @@ class Decision(msgspec.Struct):
 def take(run: Run) -> Decision:
     """Empty the run's lists."""
     decision = Decision(
-        run.changed, run.events, run.touched, run.attempts, run.scopes_out, run.assets, run.released, run.commands
+        run.changed,
+        run.events,
+        run.touched,
+        run.attempts,
+        run.scopes_out,
+        run.assets,
+        run.asset_events,
+        run.released,
+        run.commands,
     )
     run.changed = False
     run.events, run.touched, run.attempts, run.scopes_out = [], [], [], []
-    run.assets, run.released, run.commands = [], [], []
+    run.assets, run.asset_events, run.released, run.commands = [], [], [], []
     for task in decision.touched:
         task.touched = False
     return decision

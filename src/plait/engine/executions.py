@@ -9,10 +9,11 @@ from plait.engine.leaving import cancel_task, release
 from plait.engine.propagate import get_in_line
 from plait.engine.retries import retry_delay
 from plait.engine.run import Asked, Control, Run, TaskRun
+from plait.model.assets import HistoryEvent
 from plait.model.commands import RequestSlots, SetTimer, StartTrigger
 from plait.model.events import AssetRecorded, CheckRecorded, ReportRefused, TaskFinished, TaskWaits
-from plait.model.outcome import ErrorInfo, Outcome, RetryVerdict, Verdict
-from plait.model.rows import AssetRow, AttemptRow
+from plait.model.outcome import AssetEvent, ErrorInfo, Outcome, RetryVerdict, Verdict
+from plait.model.rows import AssetEventRow, AssetRow, AttemptRow
 from plait.model.states import LIVE, RunState, TaskState
 from plait.model.stimuli import (
     ExecutionBlocked,
@@ -143,24 +144,70 @@ def _missing_outputs(task: TaskRun, outcome: Outcome) -> list[str]:
 
 def _record_assets(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:
     for asset in outcome.assets:
-        run.assets.append(
-            AssetRow(
-                key=asset.key,
-                partition=asset.partition or "",
-                run_id=run.run_id,
-                no=task.no,
-                at=now,
-                data_version=asset.data_version,
-                metadata=_json.encode(asset.metadata) if asset.metadata else None,
-            )
-        )
-        run.events.append(
-            AssetRecorded(no=task.no, key=asset.key, partition=asset.partition, data_version=asset.data_version)
-        )
+        _record_asset(run, task, asset, now)
     for check in outcome.checks:
         run.events.append(
             CheckRecorded(no=task.no, name=check.name, passed=check.passed, severity=check.severity, asset=check.asset)
         )
+        if check.asset is not None:
+            about = HistoryEvent(
+                metadata=check.metadata,
+                passed=check.passed,
+                severity=check.severity,
+                blocking=check.blocking,
+                description=check.description,
+            )
+            _remember(run, task, (check.asset, check.partition, "check", check.name), about, now)
+
+
+def _record_asset(run: Run, task: TaskRun, asset: AssetEvent, now: float) -> None:
+    """The latest of an asset, what happened to it, and what the run has to tell. What was observed without a data
+    version is history only: nothing new is known of the asset."""
+    about = HistoryEvent(
+        data_version=asset.data_version,
+        code_version=asset.code_version,
+        data_time=asset.data_time,
+        inputs=asset.inputs,
+        metadata=asset.metadata,
+    )
+    _remember(run, task, (asset.key, asset.partition, "observed" if asset.observed else "materialized", ""), about, now)
+    if asset.observed and asset.data_version is None:
+        return
+    run.assets.append(
+        AssetRow(
+            key=asset.key,
+            partition=asset.partition or "",
+            run_id=run.run_id,
+            no=task.no,
+            at=now,
+            data_version=asset.data_version,
+            metadata=_json.encode(asset.metadata) if asset.metadata else None,
+            code_version=asset.code_version,
+            inputs=_json.encode(asset.inputs) if asset.inputs else None,
+            data_time=asset.data_time,
+            observed=asset.observed,
+        )
+    )
+    run.events.append(
+        AssetRecorded(no=task.no, key=asset.key, partition=asset.partition, data_version=asset.data_version)
+    )
+
+
+def _remember(run: Run, task: TaskRun, what: tuple[str, str | None, str, str], about: HistoryEvent, now: float) -> None:
+    """Something for an asset's history: `what` is its key, partition, the kind of event and the check's name."""
+    key, partition, kind, name = what
+    run.asset_events.append(
+        AssetEventRow(
+            key=key,
+            partition=partition or "",
+            kind=kind,
+            at=now,
+            run_id=run.run_id,
+            no=task.no,
+            name=name,
+            data=_json.encode(about),
+        )
+    )
 
 
 def _failed(run: Run, task: TaskRun, outcome: Outcome, now: float) -> None:

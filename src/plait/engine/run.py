@@ -22,7 +22,7 @@ from plait.model.events import Event
 from plait.model.ids import MapElement, MapPath, RunId, TaskNo, Token, token
 from plait.model.outcome import ErrorInfo, LogSpan, Outcome, Stored, Verdict
 from plait.model.policies import Value
-from plait.model.rows import AssetRow, AttemptRow, ScopeRow
+from plait.model.rows import AssetEventRow, AssetRow, AttemptRow, ScopeRow
 from plait.model.states import LIVE, TASK_TRANSITIONS, TERMINAL, RunState, TaskState
 
 STORY_LENGTH = 16
@@ -202,6 +202,7 @@ class Run:
         self.attempts: list[tuple[TaskNo, AttemptRow]] = []
         self.scopes_out: list[ScopeRow] = []
         self.assets: list[AssetRow] = []
+        self.asset_events: list[AssetEventRow] = []
         self.released: list[int] = []
         self.commands: list[Command] = []
 

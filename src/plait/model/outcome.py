@@ -78,17 +78,24 @@ class CheckResult(Value):
     severity: str = "error"
     blocking: bool = False
     asset: str | None = None
+    partition: str | None = None
     description: str = ""
     metadata: dict[str, Any] = {}
 
 
 class AssetEvent(Value):
-    """An asset was materialized or observed: by which partition, with which data version and metadata."""
+    """An asset was materialized or, with `observed`, observed: by which partition, with which data version and
+    metadata. `inputs`: the data versions of what it was made from, by key; `data_time`: up to when that is in it (epoch
+    seconds, none for now)."""
 
     key: str
     partition: str | None = None
     data_version: str | None = None
     metadata: dict[str, Any] = {}
+    code_version: str | None = None
+    inputs: dict[str, str] = {}
+    data_time: float | None = None
+    observed: bool = False
 
 
 class Outcome(Value):

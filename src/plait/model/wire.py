@@ -47,7 +47,8 @@ class Upstream(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 class Execution(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """One hand-off of one task run. `upstream` has an entry per `task/output` that its bindings name, and per
     `@scope/source` for the element of a mapping; `call` is a pickled (args, kwargs) for a flow's child; `timeout` is in
-    seconds; `resume` is what a deferred or paused execution gets back (see `model.commands.Execute`)."""
+    seconds; `resume` is what a deferred or paused execution gets back (see `model.commands.Execute`); `versions` are
+    the data versions of the assets that it is made from, and up to when they are (epoch seconds), as far as known."""
 
     run: RunInfo
     no: TaskNo
@@ -59,6 +60,7 @@ class Execution(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     runner: str = "python"
     timeout: float | None = None
     upstream: dict[str, Upstream] = {}
+    versions: dict[str, tuple[str, float]] = {}
     code: CodeRef | None = None
     call: bytes | None = None
     child: str | None = None

@@ -2,6 +2,7 @@
 arguments."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from plait.engine.plan import NodePlan, ScopePlan
 from plait.engine.run import Run, TaskRun
@@ -38,6 +39,17 @@ def upstream_of(hosted: Hosted, task: TaskRun) -> dict[str, Upstream]:
                 found[name] = _element(hosted, task, binding)
         elif isinstance(binding, FromAsset):
             found[f"#{binding.key}"] = Upstream(one=hosted.asset_value(binding.key))
+    return found
+
+
+def versions_of(hosted: Hosted, task: TaskRun) -> dict[str, tuple[str, float]]:
+    """The data versions of what a task run makes assets from, and up to when they are, as far as known."""
+    about: dict[str, dict[str, Any]] = task.node.spec.metadata.get("assets", {})
+    found: dict[str, tuple[str, float]] = {}
+    for key in dict.fromkeys(key for each in about.values() for key in each["deps"]):
+        row = hosted.asset_row(key)
+        if row is not None and row.data_version is not None:
+            found[key] = (row.data_version, row.data_time if row.data_time is not None else row.at)
     return found
 
 

@@ -13,7 +13,7 @@ from plait.model.rows import LimitRow
 from plait.model.states import LIVE, RUN_TERMINAL
 from plait.model.stimuli import CancelRequested, ExecutionFinished, SlotsGranted, SlotsRefused, encode_stimulus
 from plait.model.wire import Execution
-from plait.runtime.binding import upstream_of
+from plait.runtime.binding import upstream_of, versions_of
 from plait.runtime.hosted import Hosted
 from plait.runtime.shell import Shell
 from plait.runtime.wait_nodes import WAITS
@@ -106,6 +106,7 @@ class CommandCarrier:
             runner=spec.runner,
             timeout=spec.timeout,
             upstream=upstream_of(hosted, task) if spec.inputs else {},
+            versions=versions_of(hosted, task) if "assets" in spec.metadata else {},
             call=pickled() if pickled is not None else None,
             child=task.child,
             code=spec.code if task.child is not None else None,

@@ -1,17 +1,20 @@
 """What runs came to, as objects: a run's value, or the exception of its first failure. What is not live is read."""
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Mapping
 from typing import Any
 
+from plait.authoring.io import IOManager
 from plait.authoring.signals import TaskCancelled
 from plait.engine.run import TaskRun
 from plait.model.errors import TaskFailed
 from plait.model.ids import RunId, TaskNo, Token
+from plait.model.outcome import Stored
 from plait.model.states import RunState, TaskState
 from plait.ports import ResultStore
 from plait.runtime.binding import ordered
 from plait.runtime.hosted import Hosted
+from plait.worker import io
 from plait.worker.failures import exception_of
 
 FAILED = (TaskState.FAILED, TaskState.CRASHED)
@@ -78,9 +81,20 @@ class Ends:
             return values
         return values[0] if values else None
 
-    def values_of(self, hosted: Hosted, keys: Container[str]) -> dict[str, Any]:
-        """The values of these tasks, as far as they have succeeded. Raises the first failure of a run that has not."""
+    def assets_of(self, hosted: Hosted, managers: Mapping[str, IOManager]) -> dict[str, Any]:
+        """The values of the assets that a run has made, by key. Raises the first failure of a run that has not
+        succeeded."""
         if hosted.run.state is not RunState.SUCCESS:
             raise self.error_of(hosted)
-        tasks = [task for task in hosted.run.tasks.values() if task.key in keys]
-        return {task.key: self.value_of(hosted, task) for task in tasks if task.state is TaskState.SUCCESS}
+        found: dict[str, Any] = {}
+        for task in hosted.run.tasks.values():
+            outputs = task.node.spec.outputs if task.node.spec.runner == "asset" else ()
+            if outputs and task.state is TaskState.SUCCESS:
+                stored = hosted.outputs.get([task.no]).get(task.no, {})
+                for output in outputs:
+                    if output.asset is not None and output.name in stored:
+                        found[output.asset] = self._loaded(stored[output.name], managers)
+        return found
+
+    def _loaded(self, stored: Stored, managers: Mapping[str, IOManager]) -> Any:
+        return io.load(managers, stored) if stored.format == io.FORMAT else self._results.get(stored)

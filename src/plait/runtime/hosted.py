@@ -8,7 +8,7 @@ from plait.engine.run import Run
 from plait.model.graph import RESULT, Graph
 from plait.model.ids import RunId, TaskNo
 from plait.model.outcome import Stored
-from plait.model.rows import RunRow
+from plait.model.rows import AssetRow, RunRow
 from plait.model.wire import RunInfo
 from plait.ports import RunStore
 
@@ -82,10 +82,15 @@ class Hosted:
             extra=row.extra,
         )
 
+    def asset_row(self, key: str) -> AssetRow | None:
+        """What is known of an asset: for this run's partition, or of an asset that has none. Of several updates it is
+        the last one, also if another run has just made it."""
+        return self._store.asset(key, self.row.partition or "") or self._store.asset(key, "")
+
     def asset_value(self, key: str) -> Stored | None:
-        """An asset's value as it was last materialized: for this run's partition, or of an asset that has none."""
-        row = self._store.asset(key, self.row.partition or "") or self._store.asset(key, "")
-        if row is None:
+        """An asset's value as it was last materialized."""
+        row = self.asset_row(key)
+        if row is None or row.observed:
             return None
         return self._store.outputs(row.run_id, [row.no]).get(row.no, {}).get(RESULT)
 

@@ -93,6 +93,7 @@ def batch_of(
         scopes=decision.scopes,
         events=events,
         assets=decision.assets,
+        asset_events=decision.asset_events,
         release=decision.released,
         inbox=list(inbox),
     )

@@ -11,7 +11,7 @@ import msgspec
 from plait.authoring.definitions import Definitions, Workflow
 from plait.authoring.live import LiveGraph
 from plait.authoring.params import is_plain, to_plain, validate
-from plait.model.errors import ParameterError
+from plait.model.errors import ParameterError, UsageError
 from plait.model.graph import Graph
 from plait.model.ids import RunId
 from plait.ports import ResultStore
@@ -77,9 +77,22 @@ def assets_request(
     definitions: Definitions, live: LiveGraph, select: str | None, run_id: RunId, partition: str | None
 ) -> RunRequest:
     """What it takes to make a run that materializes a selection of assets, whose graph is `live`. Raises ParameterError
-    for a wrong partition."""
-    definitions.check_partition([spec.key for spec in live.graph.nodes], partition)
-    return RunRequest(graph=live.graph, partition=partition, extra={"assets": select}, run_id=run_id)
+    for a wrong partition, UsageError when there is nothing to make. What was selected is kept as keys: the same
+    expression may mean others when the run is resumed."""
+    keys = assets_of(live.graph)
+    if not live.graph.nodes:
+        raise UsageError(
+            f"nothing is to be made: {select or 'all'} selects no asset that a function here makes or observes",
+            right="plait assets list   # shows what there is",
+        )
+    definitions.check_partition(keys, partition)
+    extra = {"assets": keys if select is not None else None}
+    return RunRequest(graph=live.graph, partition=partition, extra=extra, run_id=run_id)
+
+
+def assets_of(graph: Graph) -> list[str]:
+    """The keys of the assets that the nodes of a graph make or observe."""
+    return [output.asset for node in graph.nodes for output in node.outputs if output.asset is not None]
 
 
 def split_params(

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from plait.authoring.asset_graph import managers
 from plait.authoring.definitions import Definitions, Workflow
 from plait.authoring.flow import Flow
 from plait.authoring.inputs import check_input
@@ -20,6 +21,7 @@ from plait.authoring.limits import declared
 from plait.authoring.live import LiveGraph
 from plait.authoring.params import bound_params
 from plait.engine.asks import choose
+from plait.engine.assets import staleness
 from plait.engine.decide import Decision
 from plait.engine.run import Run
 from plait.model.errors import StaleToken, UsageError
@@ -152,7 +154,9 @@ class Session:
         self, definitions: Definitions, *, select: str | None = None, partition: str | None = None
     ) -> RunId:
         """Make a run that materializes a selection of assets. Raises ParameterError for a wrong partition."""
-        live = definitions.asset_job(select, "assets")
+        index = definitions.asset_index()
+        row_of = staleness.row_getter(index, self.store, partition)
+        live = definitions.asset_job(select, "assets", staleness.states(index, row_of))
         request = assets_request(definitions, live, select, self.scheduler.ids.run_id(), partition)
         return self._create(live, request, None)
 
@@ -314,9 +318,8 @@ class Session:
         definitions = Definitions()
         for made in assets:
             definitions.add(made, getattr(made, "place", ""))
-        keys = set(definitions.assets)
         run_id = self.start_assets(definitions, select=select, partition=partition)
-        return self._attend(run_id, lambda hosted: self._ends.values_of(hosted, keys))
+        return self._attend(run_id, lambda hosted: self._ends.assets_of(hosted, managers(definitions.assets)))
 
     def _leave(self, hosted: Hosted) -> None:
         """Nobody waits for a run any more: what this process keeps of it goes, now or when it is over."""

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import msgspec
 
 from plait.authoring.context import Context
+from plait.authoring.io import IOContext
 from plait.authoring.live import LiveGraph, LiveNode
 from plait.authoring.params import annotations_of, validate
 from plait.authoring.where import place_of
@@ -35,6 +36,7 @@ from plait.model.graph import (
 from plait.model.outcome import Stored
 from plait.model.wire import Execution, RunInfo, Upstream
 from plait.ports import ResultStore
+from plait.worker import io
 
 STORED_PARAMS = "stored_params"
 """In the `extra` of a run: the parameters that JSON would not give back as they were, by name, as `Stored`."""
@@ -253,8 +255,8 @@ class _Resolver:
     def output(self, binding: FromOutput) -> Any:
         upstream = self.execution.upstream[f"{binding.task}/{binding.output}"]
         if upstream.many is None:
-            return self.arguments.load(upstream.one)
-        values = [self.arguments.load(stored) for stored in upstream.many if stored is not None]
+            return self.load(upstream.one)
+        values = [self.load(stored) for stored in upstream.many if stored is not None]
         if not binding.keyed or upstream.keys is None:
             return values
         names = [key for key, stored in zip(upstream.keys, upstream.many, strict=True) if stored is not None]
@@ -263,12 +265,22 @@ class _Resolver:
     def asset(self, binding: FromAsset) -> Any:
         upstream = self.execution.upstream.get(f"#{binding.key}")
         if upstream is None or upstream.one is None:
+            external = self.graph.externals.get(binding.key)
+            if external is not None:
+                partition = self.context.partition if external.partitions is not None else None
+                about = IOContext(binding.key, partition, external.metadata)
+                return io.set_up(self.graph.ios[binding.key]).load(about)
             raise LookupError(
                 f"asset {binding.key!r} is not selected and was never materialized"
                 f"{f' for partition {self.context.partition!r}' if self.context.partition else ''}; "
                 f"materialize it first, or select it too: --select '+{self.execution.key}'"
             )
-        return self.arguments.load(upstream.one)
+        return self.load(upstream.one)
+
+    def load(self, stored: Stored | None) -> Any:
+        if stored is not None and stored.format == io.FORMAT:
+            return io.load(self.graph.ios, stored)
+        return self.arguments.load(stored)
 
     def element(self, binding: Element) -> Any:
         upstream = self.execution.upstream[f"@{binding.scope}/{binding.source}"]

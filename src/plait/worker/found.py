@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
-from plait.authoring.asset import Asset
+from plait.authoring.asset import Definition
+from plait.authoring.asset_graph import asset_graph
 from plait.authoring.definitions import Definitions, Workflow
 from plait.authoring.limits import declared
 from plait.authoring.where import frames_of_user
+from plait.engine.assets.index import merged
 from plait.engine.schedule_specs import describe, parse
+from plait.model.assets import AssetGraph, AssetSpec
 from plait.model.errors import UserError
 from plait.model.graph import Graph
 from plait.model.rows import LimitRow
@@ -46,23 +50,24 @@ class FoundWorkflow(msgspec.Struct, kw_only=True):
 
 
 class FoundAsset(msgspec.Struct, kw_only=True):
-    """An asset. `inputs` and `deps` are the keys that it is made from."""
+    """An asset. `upstream` are the keys that it is made from."""
 
     key: str
     file: str
     place: str
+    kind: str = "made"
     group: str = ""
     partitions: str = ""
-    inputs: tuple[str, ...] = ()
-    deps: tuple[str, ...] = ()
+    upstream: tuple[str, ...] = ()
     doc: str = ""
 
 
 class Found(msgspec.Struct, kw_only=True):
     """What one file, or a whole target, defines. `files` are those that were looked at.
 
-    `asset_graph` materializes all assets (or those that were selected). `asset_problems` are about assets that do not
-    fit together; with other files beside them they may. `limits` are the pools and limits that they declare.
+    `defined` is the graph of all assets; `asset_graph` the run that materializes all of them (or those that were
+    selected). `asset_problems` are about assets that do not fit together; with other files beside them they may.
+    `limits` are the pools and limits that they declare.
     """
 
     files: list[str] = []
@@ -71,6 +76,7 @@ class Found(msgspec.Struct, kw_only=True):
     errors: list[Problem] = []
     asset_problems: list[Problem] = []
     warnings: list[str] = []
+    defined: AssetGraph = AssetGraph()
     asset_graph: Graph | None = None
     limits: list[LimitRow] = []
 
@@ -161,8 +167,12 @@ def _problem_of_body(error: BaseException, workflow: Workflow, file: str) -> Pro
 
 
 def _describe_assets(definitions: Definitions, found: Found, graphs: bool, select: str | None) -> None:
-    for made in definitions.assets.values():
-        found.assets.append(_describe_asset(made, definitions, found))
+    try:
+        found.defined = asset_graph(definitions.assets, definitions.checks, strict=False)
+    except BaseException as error:  # noqa: BLE001  a default of a parameter may raise when it is compared
+        found.asset_problems.append(problem(error, found.files[0]))
+    for spec in found.defined.assets:
+        found.assets.append(_describe_asset(spec, definitions.assets[spec.key], definitions, found))
     if not definitions.assets:
         return
     try:
@@ -174,17 +184,16 @@ def _describe_assets(definitions: Definitions, found: Found, graphs: bool, selec
         found.asset_graph = graph if graphs else None
 
 
-def _describe_asset(made: Asset[..., object], definitions: Definitions, found: Found) -> FoundAsset:
-    partitions = made.options_.partitions
+def _describe_asset(spec: AssetSpec, made: Definition, definitions: Definitions, found: Found) -> FoundAsset:
     return FoundAsset(
-        key=made.key,
-        file=_file_of(made.place, definitions.files.get(f"asset:{made.key}", ""), found.files),
-        place=made.place,
-        group=made.options_.group,
-        partitions=partitions.kind if partitions is not None else "",
-        inputs=made.inputs,
-        deps=made.options_.deps,
-        doc=first_line(made.fn.__doc__ or ""),
+        key=spec.key,
+        file=_file_of(spec.place, definitions.files.get(f"asset:{spec.key}", ""), found.files),
+        place=spec.place,
+        kind=spec.kind.value,
+        group=spec.group,
+        partitions=made.partitions.kind if made.partitions is not None else "",
+        upstream=spec.upstream,
+        doc=first_line(spec.doc),
     )
 
 
@@ -229,9 +238,22 @@ def merge(parts: Sequence[Found]) -> Found:
         for asset in part.assets:
             if _is_new("assets have the key", asset.key, asset, whole, seen):
                 whole.assets.append(asset)
+    whole.defined = _merged(parts, whole)
     if len(parts) == 1:
         whole.asset_graph = parts[0].asset_graph
     return whole
+
+
+def _merged(parts: Sequence[Found], whole: Found) -> AssetGraph:
+    """The assets of all files; of two with one key the first one, as is said."""
+    taken = {asset.key: asset.place for asset in whole.assets}
+    graphs = [
+        structs.replace(
+            part.defined, assets=tuple(spec for spec in part.defined.assets if taken.get(spec.key) == spec.place)
+        )
+        for part in parts
+    ]
+    return merged(graphs)
 
 
 def _is_new(

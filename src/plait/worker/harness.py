@@ -14,15 +14,17 @@ from typing import Any, Protocol
 import msgspec
 
 from plait.authoring.context import Context, in_context
+from plait.authoring.io import IOContext
 from plait.authoring.live import LiveGraph
 from plait.authoring.scope import in_scope
 from plait.authoring.signals import Leaves
 from plait.authoring.task import Task
 from plait.model.errors import UsageError
 from plait.model.graph import TaskSpec
-from plait.model.outcome import AssetEvent, CheckResult, Outcome, Stored
+from plait.model.outcome import Outcome, Stored
 from plait.model.wire import DATA_INTERVAL, Execution, RunInfo
 from plait.ports import ResultStore
+from plait.worker import io, materials
 from plait.worker.arguments import Arguments, graph_spec, run_params, unpickle_call, utc_of, with_defaults
 from plait.worker.caching import key_of, look_up, remember, result_name
 from plait.worker.coroutines import complete
@@ -190,8 +192,10 @@ class Harness:
                 f"task {execution.key!r} is not in the code of {execution.run.workflow!r} any more",
                 right="start a new run",
             )
+        spec = graph_spec(graph, execution.key)
+        context.selected = materials.selected(spec)
         positional, named = self._arguments.bind(execution, graph, node, context.params, context)
-        return Call(node.fn, positional, named, node.task, graph_spec(graph, execution.key))
+        return Call(node.fn, positional, named, node.task, spec)
 
     def params_of(self, graph: LiveGraph, info: RunInfo) -> dict[str, Any]:
         """The run's parameters, made once a run."""
@@ -240,7 +244,7 @@ class Harness:
     # --- the cache ----------------------------------------------------------------------------------------------------
 
     def _cache_key(self, execution: Execution, call: Call) -> str | None:
-        if call.task is None or call.task.options_.cache is None:
+        if call.task is None or call.task.options_.cache is None or _has_io(call.spec):
             return None
         return key_of(call.task, call.inputs(), execution.run.run_id)
 
@@ -255,18 +259,21 @@ class Harness:
                 self._came_to(execution, self._results.get(found.outputs["result"]))
             except FileNotFoundError:  # somebody has deleted it: it is made anew
                 return None
-        assets = _assets(call.spec, found.outputs, context)
+        assets = materials.materialized(call.spec, found.outputs, context, execution, {})
         return msgspec.structs.replace(found, cached=True, persisted=True, assets=assets)
 
     # --- after the call -----------------------------------------------------------------------------------------------
 
     def _success(self, execution: Execution, call: Call, value: Any, context: Context, key: str | None) -> Outcome:
         """The outcome of a call that returned: what it emitted, stored; lengths, branch, checks, assets."""
-        if execution.runner == "check":
-            return _checked(call.spec, value)
         spec = call.spec
+        if execution.runner == "check":
+            return materials.checked(spec, value, context)
+        if execution.runner == "observe":
+            return materials.observed(spec, value, context)
         values = _emitted(spec, value)
-        several = spec is not None and len(spec.outputs) > 1
+        told: Mapping[str, Any] = {}
+        several = _has_several(spec)
         outcome = Outcome(emitted=tuple(values) if several else None, persisted=key is not None)
         if execution.child is not None and execution.runner != "hook":
             # A flow's child: its body gets the whole value. One that cannot be stored is marked, if it is here.
@@ -279,16 +286,18 @@ class Harness:
                 return msgspec.structs.replace(outcome, unstored=True, persisted=False)
             outcome = msgspec.structs.replace(outcome, outputs=outputs)
         else:
+            outputs, told = self._store_all(execution, call, values, context, key)
             outcome = msgspec.structs.replace(
                 outcome,
-                outputs={name: self._store(execution, name, each, key) for name, each in values.items()},
+                outputs=outputs,
                 lengths=_lengths(spec, values, every=key is not None),
                 branch=self._branch(execution, value) if execution.runner == "branch" else None,
                 short_circuit=_short_circuit(spec, value) if execution.runner == "short_circuit" else None,
             )
         if key is not None and call.task is not None:
             remember(self._results, key, call.task, outcome)
-        return msgspec.structs.replace(outcome, assets=_assets(spec, values, context))
+        assets = materials.materialized(spec, values, context, execution, told)
+        return msgspec.structs.replace(outcome, assets=assets, checks=materials.checks_inside(spec, context))
 
     def _branch(self, execution: Execution, value: Any) -> tuple[str, ...]:
         chosen = _names(value)
@@ -302,6 +311,23 @@ class Harness:
                 right=f"return the names of tasks below it: {', '.join(below) or 'there are none'}",
             )
         return chosen
+
+    def _store_all(
+        self, execution: Execution, call: Call, values: Mapping[str, Any], context: Context, key: str | None
+    ) -> tuple[dict[str, Stored], dict[str, Any]]:
+        """Store the outputs of a node, where it says so by IO managers; and what these have told, by output."""
+        kept = {output.name: output for output in call.spec.outputs if output.io is not None} if call.spec else {}
+        stored: dict[str, Stored] = {}
+        told: dict[str, Any] = {}
+        for name, value in values.items():
+            asset = kept[name].asset if name in kept else None
+            if asset is None or call.spec is None:
+                stored[name] = self._store(execution, name, value, key)
+            else:
+                manager = self._code.live(execution.run).ios[asset]
+                about = IOContext(asset, materials.partition_of(call.spec, context))
+                stored[name], told[name] = io.store(manager, about, value)
+        return stored, told
 
     def _store(self, execution: Execution, output: str, value: Any, key: str | None) -> Stored:
         run_id, no, token = execution.run.run_id, execution.no, execution.token
@@ -323,28 +349,29 @@ def _check_left(context: Context) -> None:
 # --- what a value means for the run -----------------------------------------------------------------------------------
 
 
+def _has_io(spec: TaskSpec | None) -> bool:
+    """Whether an IO manager keeps some of its outputs: there the next value replaces what a cache would refer to."""
+    return spec is not None and any(output.io is not None for output in spec.outputs)
+
+
+def _has_several(spec: TaskSpec | None) -> bool:
+    """Whether its function returns a dict of its outputs: also where only one of several assets is selected."""
+    return spec is not None and (len(spec.outputs) > 1 or "several" in spec.metadata)
+
+
 def _emitted(spec: TaskSpec | None, value: Any) -> dict[str, Any]:
-    if spec is None or len(spec.outputs) == 1:
+    if spec is None or not _has_several(spec):
         return {spec.outputs[0].name if spec is not None else "result": value}
     names = [output.name for output in spec.outputs]
+    if "several" in spec.metadata and isinstance(value, dict):  # what is not selected, too, may be there
+        known = spec.metadata["several"]
+        value = {name: each for name, each in value.items() if name in names or name not in known}
     if not isinstance(value, dict) or not set(value) <= set(names):
         raise TypeError(
             f"a task with the outputs {', '.join(names)} returns a dict with these names, not {type(value).__name__}"
             + (f" with {', '.join(map(str, value))}" if isinstance(value, dict) else "")
         )
     return value
-
-
-def _checked(spec: TaskSpec | None, value: Any) -> Outcome:
-    about = spec.metadata if spec is not None else {}
-    result = CheckResult(
-        name=about.get("check", ""),
-        passed=bool(value),
-        severity=about.get("severity", "error"),
-        blocking=about.get("blocking", False),
-        asset=about.get("asset"),
-    )
-    return Outcome(checks=(result,))
 
 
 def _lengths(spec: TaskSpec | None, values: Mapping[str, Any], *, every: bool) -> dict[str, int | list[str]]:
@@ -375,19 +402,3 @@ def _short_circuit(spec: TaskSpec | None, value: Any) -> str | None:
     if value:
         return None
     return str(spec.metadata.get("short_circuit", "all")) if spec is not None else "all"
-
-
-def _assets(spec: TaskSpec | None, emitted: Mapping[str, Any], context: Context) -> tuple[AssetEvent, ...]:
-    if spec is None:
-        return ()
-    partition = context.partition if "partitions" in spec.metadata else None
-    return tuple(
-        AssetEvent(
-            key=output.asset,
-            partition=partition,
-            data_version=context.data_version or spec.metadata.get("code_version"),
-            metadata=context.metadata,
-        )
-        for output in spec.outputs
-        if output.asset is not None and output.name in emitted
-    )

@@ -30,6 +30,7 @@ from plait.model.outcome import LogSpan, Outcome
 from plait.model.wire import Execution, RunInfo
 from plait.ports import Runner
 from plait.worker import endings, frames
+from plait.worker import io as asset_io
 from plait.worker.segments import LOG_FORMAT, SegmentWriter
 
 PERMIT = struct.Struct("!I")
@@ -156,6 +157,7 @@ def main(runner: Runner, sock: socket.socket, permits: int, folder: Path, name: 
     _reseed()
     sock.setblocking(True)
     serve(runner, sock, permits, log)
+    asset_io.tear_down()
     _flush()
     log.close()
 
