@@ -1,5 +1,6 @@
 """Whether an asset is as new as it has to be (`Freshness`)."""
 
+import math
 from enum import StrEnum
 
 from plait.engine import schedules
@@ -40,7 +41,9 @@ def check(freshness: Freshness | None, row: AssetRow | None, now: float) -> Fres
     if late:
         return min(late, key=lambda report: report.late_at or 0.0)
     known = [report for report in reports if report.state is Age.FRESH]
-    return min(known or reports, key=lambda report: report.late_at or now, default=FreshnessReport(state=Age.UNKNOWN))
+    return min(
+        known or reports, key=lambda report: report.late_at or math.inf, default=FreshnessReport(state=Age.UNKNOWN)
+    )
 
 
 def _deadline(freshness: Freshness, row: AssetRow | None, now: float) -> FreshnessReport:
