@@ -3,12 +3,15 @@
 Theory of operation. Whether slots are free is known in the transaction that takes them, so grants come first; what they
 make ready is handed out as far as executors have room; then every run that has something to record is written. A run
 that was taken over by another process meanwhile is left out (its fence is looked at before anything of it is written),
-and the others go on.
+and the others go on. Where a store notices it only at the commit, which then writes nothing, the same is written again:
+by then it knows.
 """
+
+from collections.abc import Sequence
 
 from plait.engine.decide import Decision, decide, dispatch, take
 from plait.engine.limits import RUN, Request
-from plait.model.errors import StaleToken
+from plait.model.errors import StaleToken, StoreError
 from plait.model.ids import RunId, TaskNo
 from plait.model.rows import SlotRow
 from plait.model.stimuli import RunAdmitted, SlotsGranted
@@ -20,8 +23,11 @@ from plait.runtime.rows import batch_of, update_run_row
 from plait.runtime.shell import Shell
 
 UNLIMITED = 1 << 30
+TRIES = 3
+"""How often a transaction is begun whose commit notices that a lease was lost."""
 Touched = dict[RunId, Hosted]
 Lost = list[tuple[Hosted, StaleToken]]
+Batches = list[tuple[Hosted, Decision, RunBatch]]
 Committed = tuple[list[tuple[Hosted, Decision]], Lost]
 """What was written, and which runs belong to another process by now."""
 
@@ -42,23 +48,36 @@ class Committer:
         Raises what the store raises: then nothing was written, or, where the connection broke, nobody knows.
         """
         room = {name: executor.capacity() for name, executor in self._scheduler.executors.items()}
-        if self._scheduler.limits.may_grant():
-            with self._scheduler.store.transaction() as tx:
-                lost = self._grant(tx, touched, now, alone=alone)
-                self._dispatch(touched, room, now, alone=alone)
-                written, stale = self._write(tx, self._batches(touched, now))
-                return written, stale + lost
-        self._dispatch(touched, room, now, alone=alone)
-        batches = self._batches(touched, now)
-        if not batches:
-            return [], []
-        with self._scheduler.store.transaction() as tx:
-            return self._write(tx, batches)
+        batches: Batches | None = None
+        granted: list[Request] = []
+        lost: Lost = []
+        if not self._scheduler.limits.may_grant():
+            self._dispatch(touched, room, now, alone=alone)
+            batches = self._batches(touched, now)
+            if not batches:
+                return [], []
+        for left in reversed(range(TRIES)):
+            try:
+                with self._scheduler.store.transaction() as tx:
+                    if batches is None:
+                        granted, lost = self._grant(tx, touched, now, alone=alone)
+                        self._dispatch(touched, room, now, alone=alone)
+                        batches = self._batches(touched, now)
+                    else:
+                        self._take_again(tx, granted)
+                    written, stale = self._write(tx, batches)
+            except StaleToken:
+                if not left:
+                    raise
+                continue
+            return written, stale + lost
+        raise AssertionError("the last try returns or raises")
 
     # --- grants -------------------------------------------------------------------------------------------------------
 
-    def _grant(self, tx: Transaction, touched: Touched, now: float, *, alone: bool) -> Lost:
+    def _grant(self, tx: Transaction, touched: Touched, now: float, *, alone: bool) -> tuple[list[Request], Lost]:
         limits = self._scheduler.limits
+        granted: list[Request] = []
         lost: Lost = []
         tx.expect(limits.likely())
         for request in limits.grantable():
@@ -75,9 +94,20 @@ class Committer:
                 limits.refused(request)
             else:
                 limits.granted(request)
+                granted.append(request)
                 self._tell(hosted, no, now)
                 touched[run_id] = hosted
-        return lost
+        return granted, lost
+
+    def _take_again(self, tx: Transaction, granted: Sequence[Request]) -> None:
+        """Take the slots that a transaction had taken which came to nothing; but for runs that others have."""
+        tx.expect(sorted({use.key for request in granted for use in request.uses}))
+        for request in granted:
+            run_id, no = request.owner
+            hosted = self._scheduler.runs.get(run_id)
+            leased = hosted is not None and tx.is_leased(run_id, hosted.run.epoch)
+            if leased and not tx.acquire(_slots(request)):
+                raise StoreError(f"the slots of task run {no} of run {run_id} were taken meanwhile")
 
     def _tell(self, hosted: Hosted, no: int, now: float) -> None:
         if no == RUN:
@@ -138,8 +168,8 @@ class Committer:
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
-    def _batches(self, touched: Touched, now: float) -> list[tuple[Hosted, Decision, RunBatch]]:
-        found: list[tuple[Hosted, Decision, RunBatch]] = []
+    def _batches(self, touched: Touched, now: float) -> Batches:
+        found: Batches = []
         for hosted in touched.values():
             if hosted.has_output:
                 decision = take(hosted.run)
@@ -149,7 +179,7 @@ class Committer:
                 found.append((hosted, decision, batch))
         return found
 
-    def _write(self, tx: Transaction, batches: list[tuple[Hosted, Decision, RunBatch]]) -> Committed:
+    def _write(self, tx: Transaction, batches: Batches) -> Committed:
         written: list[tuple[Hosted, Decision]] = []
         stale: Lost = []
         for hosted, decision, batch in batches:

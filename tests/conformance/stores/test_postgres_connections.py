@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from plait.adapters.stores.open import open_store
-from plait.adapters.stores.postgres import connections, pipeline, server, slots
+from plait.adapters.stores.postgres import connections, owners, pipeline, server, slots
 from plait.model.errors import StaleToken, StoreError
 from plait.model.rows import AssetRow, LimitRow, WorkflowRow
 from plait.ports import RunBatch
@@ -275,6 +275,45 @@ def test_a_lease_that_is_lost_before_the_commit_is_noticed_there(two, store):
     write(one, tasks=[task_row(0)])
     with pytest.raises(StaleToken, match="r2"):
         write(one, "r2", tasks=[task_row(0)])
+
+
+def test_a_sweep_waits_for_the_runs_that_are_being_made_and_finds_them(two):
+    one, other = two
+    assert one.renew(owner_row())
+    lost = []
+    with one.transaction() as tx:
+        assert tx.create_run(run_row("r1", owner="me", session=False))
+        assert tx.create_run(run_row("r2", owner="me", session=True))
+        thread = threading.Thread(target=lambda: lost.extend(other.sweep(["me"], "it was silent", 1.0)))
+        thread.start()
+        wait_for_a_waiter()
+    thread.join()
+    assert lost == ["r1", "r2"]
+    assert other.claim("you", 5) == ["r1"]
+    assert other.get_run("r2").state == "crashed"
+
+
+def test_who_makes_a_run_while_it_is_swept_learns_of_it(two):
+    one, other = two
+    assert one.renew(owner_row())
+    refused = []
+
+    def make() -> None:
+        try:
+            create(one, run_row(owner="me"))
+        except StaleToken as error:
+            refused.append(str(error))
+
+    with other.server.writer("on") as sweeping:
+        sweeping.execute("BEGIN")
+        owners.sweep(sweeping, ["me"], "it was silent", 1.0)
+        thread = threading.Thread(target=make)
+        thread.start()
+        wait_for_a_waiter()
+        sweeping.execute("COMMIT")
+    thread.join()
+    assert refused == ["me was declared dead, and cannot make run r1"]
+    assert one.list_runs() == []
 
 
 def test_a_take_over_waits_for_the_transaction_that_writes_the_run(two, store):

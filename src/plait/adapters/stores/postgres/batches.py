@@ -73,9 +73,10 @@ HAS_OCCURRENCE = Statement("has_occurrence", "SELECT 1 FROM runs WHERE occurrenc
 """Whether there is a run of an occurrence."""
 
 IS_SWEPT = Statement(
-    "is_swept", "SELECT 1 FROM owners WHERE owner = ANY ($1::text[]) AND swept_at IS NOT NULL", ("text",)
+    "is_swept", "SELECT swept_at IS NOT NULL FROM owners WHERE owner = ANY ($1::text[]) FOR SHARE", ("text",)
 )
-"""Whether an owner was declared dead."""
+"""Whether an owner was declared dead. It stays as it is until this transaction ends: who sweeps it then sees what was
+made for it."""
 
 _CHANGED_RUN = ("run", *RUN_COLUMNS[1:])
 UPDATE_RUNS = Statement(

@@ -95,6 +95,8 @@ class PostgresTransaction:
         self._graphs: dict[str, bytes] = {}
         self._fired: dict[tuple[str, int], Columns] = {}
         self._decided: list[int] = []
+        self._owners: set[str] = set()
+        """Who is known not to have been declared dead."""
 
     # --- what is asked ------------------------------------------------------------------------------------------------
 
@@ -111,8 +113,8 @@ class PostgresTransaction:
     def create_run(self, row: RunRow) -> bool:
         """Insert a run, with its graph in case retention has just deleted that."""
         values = encoding.run_values(_encodable(row))
-        if row.owner is not None and self._ask([call(batches.IS_SWEPT, [row.owner])])[0]:
-            raise StaleToken(f"{row.owner} was declared dead, and cannot make run {row.run_id}")
+        if row.owner is not None:
+            self._check_owner(row.owner, row.run_id)
         *_, made = self._ask([call(batches.SHARE_GRAPHS), call_rows(batches.INSERT_RUNS, [values])])
         if made:
             self._leases[row.run_id] = (int(made[0][0]), row.epoch)
@@ -121,6 +123,15 @@ class PostgresTransaction:
         if row.occurrence is not None and self._ask([call(batches.HAS_OCCURRENCE, [row.occurrence])])[0]:
             return False
         raise StoreError(f"there is a run {row.run_id} already")
+
+    def _check_owner(self, owner: str, run_id: RunId) -> None:
+        """Raise StaleToken for one that was declared dead; from now on nobody does so before this transaction ends."""
+        if owner in self._owners:
+            return
+        [rows] = self._ask([call(batches.IS_SWEPT, [owner])])
+        if rows == [("t",)]:
+            raise StaleToken(f"{owner} was declared dead, and cannot make run {run_id}")
+        self._owners.add(owner)
 
     def _keep_graph(self, graph_hash: str) -> None:
         graph = self._graph_of(graph_hash)
