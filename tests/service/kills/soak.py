@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import traceback
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class Soak:
         """Play one round. Raises AssertionError when a promise is broken."""
         what, _, database = name.partition("@")
         with tempfile.TemporaryDirectory(prefix="plait-soak-") as folder:
-            house = House(Path(folder), self._url(what) if database == "postgres" else None)
+            house = House(Path(folder), self._url() if database == "postgres" else None)
             driver = Driver(house, self._nursery)
             try:
                 return self._sweep(driver, what) if what.startswith("sweep") else self._storm(driver, what, database)
@@ -70,11 +71,11 @@ class Soak:
                 driver.rest()
                 house.close()
 
-    def _url(self, what: str) -> str:
+    def _url(self) -> str:
         """A schema of this round's own."""
         if self._server is None:
             self._server = pg.Server(**pg.SETTINGS)
-        return f"{self._server.url}&schema=t_{what.replace(':', '_')}_{time.time_ns()}"
+        return f"{self._server.url}&schema=t_{uuid.uuid4().hex}"
 
     def _storm(self, driver: Driver, what: str, database: str) -> Story:
         seed = int(what.partition(":")[2])
