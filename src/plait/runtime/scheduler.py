@@ -27,7 +27,7 @@ from plait.engine.run import Run, TaskRun
 from plait.model.commands import Command
 from plait.model.errors import EngineError, StaleToken, StoreError, UsageError
 from plait.model.graph import Graph
-from plait.model.ids import RunId, Token
+from plait.model.ids import RunId, TaskNo, Token
 from plait.model.policies import LimitUse
 from plait.model.rows import InboxRow, LimitRow, RunRow
 from plait.model.states import LIVE, RUN_TERMINAL, RunState
@@ -281,6 +281,12 @@ class Scheduler:
         if held.keys() - holders:
             self.store.free_slots(run.run_id, keep=sorted(holders))
         return tuple(kept)
+
+    def is_live(self, run_id: RunId, no: TaskNo, token: Token) -> bool:
+        """Whether a run that is here waits for the report of this execution."""
+        hosted = self.runs.get(run_id)
+        task = hosted.run.tasks.get(no) if hosted is not None else None
+        return task is not None and task.token == token and task.state in LIVE
 
     def release(self, run_id: RunId) -> None:
         """Forget a run that is over, or that another process goes on with."""

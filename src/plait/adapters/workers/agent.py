@@ -2,7 +2,8 @@
 
 Theory of operation. One thread waits for the schedulers; reports come from the pools' threads and go out at once. When
 a scheduler dies, its executions go on: the agent tells the others what it is at, and sends every hub their outcomes;
-the scheduler that has taken the run over takes them. So a restart of a scheduler kills no work.
+the scheduler that has taken the run over takes them. What it told the dead one last it tells again: that may have died
+before it was recorded. So a restart of a scheduler kills no work, and repeats none.
 """
 
 import contextlib
@@ -11,8 +12,10 @@ import os
 import selectors
 import socket
 import threading
+from collections import deque
 from collections.abc import Iterable, Sequence
 
+from plait.adapters.executors.worker_link import PREFETCH
 from plait.adapters.workers import messages as m
 from plait.adapters.workers.pools import MakePool, Pools
 from plait.adapters.workers.stream import Stream
@@ -22,6 +25,9 @@ from plait.worker import endings
 
 LOOK_AFTER = 1.0
 """Seconds after which what is idle is looked for."""
+TOLD_AGAIN = 2
+"""Reports that are kept for the case that their scheduler dies, in times of what may be under way in this worker: while
+it records what was under way, as much again may end."""
 KEEP_ORPHANS = 600.0
 """Seconds for which the outcomes of a dead scheduler's executions are kept while no scheduler is there."""
 _log = logging.getLogger("plait.workers")
@@ -30,9 +36,11 @@ _log = logging.getLogger("plait.workers")
 class _Hub(Stream):
     """A connected scheduler."""
 
-    def __init__(self, address: str, sock: socket.socket):
+    def __init__(self, address: str, sock: socket.socket, last: int):
         super().__init__(sock, m.ToAgent)
         self.address = address
+        self.last: deque[Report] = deque(maxlen=last)
+        """What it was told last."""
         self.taken = {m.TASKS: 0, m.FLOWS: 0}
         self.told: dict[str, m.Room] = {}
         """The room that it knows of."""
@@ -64,6 +72,7 @@ class Agent:
         self._name = name
         self._lock = threading.RLock()
         self._pools = {m.TASKS: Pools(make_tasks, workers, self), m.FLOWS: Pools(make_flows, flows, self)}
+        self._last = TOLD_AGAIN * workers * PREFETCH
         self._hubs: dict[str, _Hub] = {}
         self._entries: dict[m.Key, _Entry] = {}
         self._kept: list[tuple[float, Report]] = []
@@ -96,7 +105,7 @@ class Agent:
                 sock = self._wires.connect(address)
             except OSError:  # it is gone, or not there yet: it is tried again
                 continue
-            self._join(_Hub(address, sock))
+            self._join(_Hub(address, sock, self._last))
 
     def _join(self, hub: _Hub) -> None:
         with self._lock:
@@ -147,6 +156,7 @@ class Agent:
     def _say(self, hubs: Iterable[_Hub], tasks: list[Report], flows: list[Report]) -> None:
         for hub in hubs:
             hub.told = self._room(hub)
+            hub.last.extend(report for report in tasks if isinstance(report, Finished))
             hub.send(m.Said(tasks, flows, hub.told))
             self._watch(hub)
 
@@ -243,8 +253,12 @@ class Agent:
         for entry in self._entries.values():
             if entry.hub is hub:
                 entry.hub = None
-        self._tell_held(list(self._hubs.values()))
-        self._say(self._hubs.values(), [], [])
+        others = list(self._hubs.values())
+        self._kept += [(self._wires.now(), report) for report in hub.last]
+        self._tell_held(others)
+        self._say(others, [report for _, report in self._kept], [])
+        if others:
+            self._kept = []
         hub.close()  # last: one that stops in order gives its runs to the others as soon as it sees this
 
     # --- the end ------------------------------------------------------------------------------------------------------

@@ -4,9 +4,9 @@ Theory of operation. Each agent says how much room it has; `submit` sends to tho
 books of exactly one link, and leaves them by one report. When a link ends, its agent is dead, and its processes with
 it: what had begun is reported crashed (which uses an attempt, F4), what is not known to have begun goes back (F1, F5).
 
-An agent outlives its schedulers. What it is at for one that died it tells every hub (`Holding`); the scheduler that
-takes the run over adopts it (`adopt`), and its outcome counts as if nothing had happened. What nobody adopts is
-forgotten a while after it ended.
+An agent outlives its schedulers. What it is at for one that died it tells every hub (`Holding`), and what it reported
+last to that one; the scheduler that takes the run over adopts it (`adopt`), and its outcome counts as if nothing had
+happened, where it is not recorded yet. What nobody adopts is forgotten a while after it ended.
 """
 
 import contextlib
@@ -63,13 +63,14 @@ class _Link(Stream):
 
 class WorkerHub:
     """Listens at `path` (a Unix socket, private to the user). `on_holding` is called when workers of a scheduler that
-    died say what they are at."""
+    died say what they are at; `is_live` tells of a run that is being adopted whether it waits for this execution."""
 
     def __init__(self, path: str, *, on_holding: Callable[[], None] = lambda: None, wires: Wires = UNIX):
         self.path = path
         self.tasks = LinkedExecutor(self, m.TASKS)
         self.flows = LinkedExecutor(self, m.FLOWS)
         self.on_holding = on_holding
+        self.is_live: Callable[[RunId, TaskNo, Token], bool] = lambda run_id, no, token: True
         self._lock = threading.Lock()
         self._links: list[_Link] = []
         self._entries: dict[m.Key, _Entry] = {}
@@ -151,7 +152,7 @@ class WorkerHub:
                 entry = self._orphans.pop(key)
                 if entry.report is None:
                     self._entries[key] = entry
-                else:  # it has ended: that is told once, and then it is not here any more
+                elif self.is_live(run_id, entry.no, key[1]):  # it has ended: that is told once, and then it is not here
                     self._pending.append(entry.report)
                     tokens.append(key[1])
             tokens += [key[1] for key, entry in self._entries.items() if key[0] == run_id and entry.kind == m.TASKS]
