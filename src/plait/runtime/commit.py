@@ -19,6 +19,7 @@ from plait.ports import RunBatch, Transaction
 from plait.runtime.admission import RunAdmission
 from plait.runtime.carry_out import CommandCarrier
 from plait.runtime.hosted import Hosted
+from plait.runtime.partition_marks import PartitionMarks
 from plait.runtime.rows import batch_of, update_run_row
 from plait.runtime.shell import Shell
 
@@ -39,6 +40,7 @@ class Committer:
         self._scheduler = scheduler
         self._admission = admission
         self._carrier = carrier
+        self._partitions = PartitionMarks(scheduler.store)
         self.hungry: dict[str, Touched] = {}
 
     def commit(self, touched: Touched, now: float, *, alone: bool = False) -> Committed:
@@ -176,6 +178,7 @@ class Committer:
                 if decision.changed:
                     hosted.row = update_run_row(hosted.row, hosted.run, self._scheduler.owner)
                 batch, hosted.seq = batch_of(hosted.run, hosted.row, decision, hosted.seq, now, hosted.decided)
+                batch.partitions = self._partitions.of(hosted.run, hosted.row, decision)
                 found.append((hosted, decision, batch))
         return found
 

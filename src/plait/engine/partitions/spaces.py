@@ -381,9 +381,3 @@ def pieces(space: Space, keys: KeySet, size: int) -> Iterator[KeySet]:
     for start, stop in keys.ranges:
         for at in range(start - start % row, stop, row):
             yield from keys.within(max(start, at), min(stop, at + row)).pieces(size)
-
-
-def shown(space: Space, keys: KeySet, most: int = 20) -> Iterator[str]:
-    """The texts of the first ranges of a set."""
-    for start, stop in keys.ranges[:most]:
-        yield text_of(space, KeySet.span(start, stop))
