@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from plait import DefinitionError, ParameterError, TaskFailed, UsageError, asset, daily, materialize, static
-from plait.authoring.partitions import Partitions, dynamic, monthly, multi, weekly, windows
+from plait import DefinitionError, ParameterError, UsageError, asset, daily, materialize, static
+from plait.authoring.partitions import PartitionMapping, Partitions, dynamic, monthly, multi, weekly, windows
 from plait.runtime.session import Session
 from plait.services.partitions import PartitionCounts, PartitionStatus, Status
 
@@ -40,7 +40,7 @@ def test_what_runs_say_of_partitions_is_counted(session: Session):
 
     for key in ("2026-01-01", "2026-01-02"):
         materialize(sales, report, partition=key)
-    with pytest.raises(TaskFailed):
+    with pytest.raises(ValueError, match="no data"):
         materialize(sales, report, partition="2026-01-03")
     whole = {"total": 10, "materialized": 2, "failed": 1, "in_progress": 0, "missing": 7}
     assert counts(session, sales=days, report=days) == [
@@ -116,6 +116,97 @@ def test_a_run_over_a_range_counts_all_of_it(session: Session):
     assert counts(session, sales=days)[0].materialized == 4
 
 
+# --- mappings ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_week_is_made_from_its_days(session: Session):
+    @asset(partitions=days)
+    def sales(context: Any) -> int:
+        return int(context.partition_key[-2:])
+
+    @asset(partitions=weekly("2026-01-01", end="2026-01-11", day="monday"))
+    def week(sales: dict[str, int]) -> int:
+        assert next(iter(sales)) == "2026-01-05"
+        return sum(sales.values())
+
+    for day in range(5, 8):
+        materialize(sales, partition=f"2026-01-{day:02}")
+    with pytest.raises(LookupError, match=r"3 of the 6 partitions of 'sales' .* 2026-01-08, 2026-01-09, 2026-01-10"):
+        materialize(sales, week, partition="2026-01-05", select="week")
+    for day in range(8, 11):
+        materialize(sales, partition=f"2026-01-{day:02}")
+    assert materialize(sales, week, partition="2026-01-05", select="week") == {"week": 45}
+
+
+def test_what_is_made_from_its_own_past(session: Session):
+    """The first partition has nothing before it."""
+
+    @asset(partitions=days)
+    def sales(context: Any) -> int:
+        return int(context.partition_key[-2:])
+
+    @asset(partitions=days, deps=[PartitionMapping.windows(-1).of("balance")])
+    def balance(balance: int | None, sales: int) -> int:
+        return (balance or 0) + sales
+
+    assert materialize(sales, balance, partition="2026-01-01")["balance"] == 1
+    assert materialize(sales, balance, partition="2026-01-02")["balance"] == 3
+    assert materialize(sales, balance, partition="2026-01-03")["balance"] == 6
+    with pytest.raises(LookupError, match="'balance' is not selected and was never materialized"):
+        materialize(sales, balance, partition="2026-01-05")
+
+
+def test_the_last_days_all_of_them_and_one_dimension(session: Session):
+    @asset(partitions=days)
+    def sales(context: Any) -> int:
+        return int(context.partition_key[-2:])
+
+    @asset(partitions=days, deps=[PartitionMapping.windows(-2, 0).of(sales)])
+    def trend(sales: dict[str, int]) -> int:
+        return sum(sales.values())
+
+    @asset
+    def total(sales: dict[str, int]) -> int:
+        return len(sales)
+
+    @asset(deps=[PartitionMapping.last().of(sales)])
+    def latest(sales: int) -> int:
+        return sales
+
+    @asset(partitions=multi(day=days, region=static(["eu", "us"])))
+    def split(context: Any, sales: int) -> tuple[str, int]:
+        return context.partition_dimensions["region"], sales
+
+    for day in range(1, 10):
+        materialize(sales, trend, partition=f"2026-01-{day:02}")
+    assert materialize(sales, trend, partition="2026-01-10") == {"sales": 10, "trend": 27}  # also of the partition that the same run has just made
+    assert materialize(sales, total, select="total") == {"total": 10}
+    assert materialize(sales, latest, select="latest") == {"latest": 10}
+    assert materialize(sales, split, select="split", partition="2026-01-03|us") == {"split": ("us", 3)}
+
+
+def test_partitions_that_do_not_fit_together_are_told(session: Session):
+    @asset(partitions=static(["a", "b"]))
+    def letters() -> int:
+        return 1
+
+    @asset(partitions=static(["1", "2"]))
+    def numbers(letters: int) -> int:
+        return 1
+
+    with pytest.raises(DefinitionError, match=r"'numbers' is made from 'letters': nothing says which partitions"):
+        materialize(letters, numbers, partition="1", select="numbers")
+
+    @asset(partitions=static(["1", "2"]), deps=[PartitionMapping.table({"1": "a", "2": ["a", "b"]}).of(letters)])
+    def mapped(letters: Any) -> Any:
+        return letters
+
+    for key in ("a", "b"):
+        materialize(letters, partition=key)
+    assert materialize(letters, mapped, partition="1", select="mapped") == {"mapped": 1}
+    assert materialize(letters, mapped, partition="2", select="mapped") == {"mapped": {"a": 1, "b": 1}}
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -141,7 +232,7 @@ def test_what_is_wrong_is_told_where_it_is_written(make: Any, message: str):
 
 
 def test_keys_and_windows_are_as_users_expect():
-    assert list(daily("2026-03-28", end="2026-03-31", tz="Europe/Berlin", hour=6).keys())[0] == "2026-03-28"
+    assert next(daily("2026-03-28", end="2026-03-31", tz="Europe/Berlin", hour=6).keys()) == "2026-03-28"
     week = weekly("2026-01-01", end="2026-02-01", day="monday", tz="Europe/Berlin")
     assert list(week.keys()) == ["2026-01-05", "2026-01-12", "2026-01-19", "2026-01-26"]
     month = monthly("2026-01-01", end="2026-04-01", format="%Y-%m")

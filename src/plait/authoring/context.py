@@ -12,7 +12,9 @@ from plait.authoring.checks import CheckResult
 from plait.authoring.scope import Within
 from plait.authoring.waiting import Waiter
 from plait.authoring.where import here
+from plait.engine.partitions import edges, spaces
 from plait.model.errors import UsageError
+from plait.model.partitions import RANGE, SEPARATOR
 
 
 @dataclass
@@ -38,6 +40,8 @@ class Context:
     data_interval_start: datetime | None = None
     data_interval_end: datetime | None = None
     partition: str | None = None
+    partitions: dict[str, Any] | None = field(default=None, repr=False)
+    partition_list: list[str] | None = field(default=None, repr=False)
     params: dict[str, Any] = field(default_factory=dict[str, Any])
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -62,7 +66,64 @@ class Context:
                 wrong=wrong,
                 right="give it one: plait run ... --partition KEY",
             )
+        if self.partitions is not None and RANGE in self.partition:
+            where, wrong = here()
+            raise UsageError(
+                f"this run is for a range of {len(self.partition_keys)} partitions, {self.partition}",
+                where=where,
+                wrong=wrong,
+                right="context.partition_keys, or context.partition_window for partitions in time",
+            )
         return self.partition
+
+    @property
+    def partition_keys(self) -> list[str]:
+        """The keys of the partitions that the run is for: one, or those of a range. Raises UsageError for none."""
+        if self.partition is None or self.partitions is None or RANGE not in self.partition:
+            return [self.partition_key]
+        if self.partition_list is not None:
+            return list(self.partition_list)
+        space = self._space(self.partitions)
+        return [space.key(no) for no in spaces.parse(space, self.partition)]
+
+    @property
+    def partition_window(self) -> tuple[datetime, datetime]:
+        """The time of the partition (aware): from its begin to before its end; of a range, all of it. Raises UsageError
+        for partitions that are not in time."""
+        if self.partition is None or self.partitions is None:
+            return self._no_window()
+        space = self._space(self.partitions)
+        keys = spaces.parse(space, self.partition)
+        if isinstance(space, spaces.MultiSpace):
+            timed = [name for name, each in space.parts.items() if isinstance(each, spaces.WindowSpace)]
+            if len(timed) != 1:
+                return self._no_window()
+            keys, space = space.along(keys, timed[0]), space.parts[timed[0]]
+        if not isinstance(space, spaces.WindowSpace):
+            return self._no_window()
+        return space.times(keys.first)[0], space.times(keys.last)[1]
+
+    @property
+    def partition_dimensions(self) -> dict[str, str]:
+        """The parts of the key of several dimensions, by their names. Raises UsageError for a key without."""
+        key = self.partition_key
+        if self.partitions is None or self.partitions.get("kind") != "multi":
+            where, wrong = here()
+            raise UsageError(f"partition {key!r} has no dimensions", where=where, wrong=wrong)
+        names = [each["name"] for each in self.partitions["dimensions"]]
+        return dict(zip(names, key.split(SEPARATOR), strict=True))
+
+    def _space(self, spec: dict[str, Any]) -> spaces.Space:
+        def dynamic(name: str) -> dict[str, int]:
+            return {key: no for no, key in enumerate(self.partition_list or [self.partition or ""])}
+
+        return spaces.space_of(edges.slices_of(spec), dynamic)
+
+    def _no_window(self) -> tuple[datetime, datetime]:
+        where, wrong = here()
+        raise UsageError(
+            "this run has no partition in time", where=where, wrong=wrong, right='partitions=daily("2026-01-01")'
+        )
 
     @property
     def has_partition_key(self) -> bool:

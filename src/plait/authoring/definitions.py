@@ -18,6 +18,7 @@ from plait.authoring.task import Task
 from plait.authoring.where import head_of
 from plait.engine.assets.index import AssetIndex
 from plait.engine.assets.selection import State, select
+from plait.engine.partitions.spaces import DynamicKeys
 from plait.model.errors import DefinitionError, ParameterError, UsageError
 
 Workflow = Dag[..., Any] | Flow[..., Any]
@@ -141,8 +142,9 @@ class Definitions:
             raise UsageError(f"there is no asset {gone[0]!r}", right=f"one of: {known}")
         return keys
 
-    def check_partition(self, keys: Iterable[str], partition: str | None) -> None:
-        """Raise ParameterError unless all of these assets have the partition (or none, where they have none)."""
+    def check_partition(self, keys: Iterable[str], partition: str | None, dynamic: DynamicKeys | None = None) -> None:
+        """Raise ParameterError unless all of these assets have the partition, or all of a range (or none, where they
+        have none). `dynamic` answers for keys that a store keeps."""
         for key in keys:
             made = self.assets.get(key)
             partitions = made.partitions if made is not None else None
@@ -154,4 +156,4 @@ class Definitions:
                     where=made.place,
                     right=f'plait run ... --partition KEY      # in Python: materialize({key}, partition="...")',
                 )
-            partitions.check(partition)
+            partitions.check(partition, dynamic)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -303,18 +303,39 @@ def _plain_key(key: object) -> str:
 # --- mappings ---------------------------------------------------------------------------------------------------------
 
 
+class Keyed(Protocol):
+    """Something with an asset's key."""
+
+    @property
+    def key(self) -> str:
+        """The key."""
+        ...
+
+
+@dataclass(frozen=True)
+class MappedAsset:
+    """An asset in `deps` whose partitions are mapped."""
+
+    key: str
+    mapping: model.Mapping
+
+
 @dataclass(frozen=True)
 class PartitionMapping:
     """Which partitions of another asset an asset's partition is made from, where that is not plain:
 
-        @asset(partitions=days, mappings={"sales": PartitionMapping.windows(-6, 0)})   # the last seven days
-        def trend(sales): ...                                                          # {"2026-01-01": ..., ...}
+        @asset(partitions=days, deps=[PartitionMapping.windows(-6, 0).of("sales")])   # the last seven days
+        def trend(sales): ...                                                         # {"2026-01-01": ..., ...}
 
     Without one, it is the partition of the same key; of windows of another length, those in one's own time; the key in
     the one dimension that both have; all, where one of the two has no partitions.
     """
 
     mapping: model.Mapping
+
+    def of(self, asset: str | Keyed) -> MappedAsset:
+        """An asset, or its key, whose partitions are mapped so; for `deps`."""
+        return MappedAsset(asset if isinstance(asset, str) else asset.key, self.mapping)
 
     @staticmethod
     def same() -> PartitionMapping:

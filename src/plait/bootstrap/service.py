@@ -294,7 +294,7 @@ def request_run(  # noqa: PLR0913  each is one option of who asks
         index = definitions.asset_index()
         known = staleness.states(index, staleness.row_getter(index, store, partition))
         live = definitions.asset_job(select, "assets", known)
-        request = assets_request(definitions, live, select, run_id, partition)
+        request = assets_request(definitions, live, select, run_id, partition, store.partitions.keys)
     else:
         results = result_store(settings)
         request, _ = request_of(workflow, params, run_id, results, now, date=date, partition=partition)

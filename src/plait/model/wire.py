@@ -12,6 +12,9 @@ PROTOCOL = 1
 DATA_INTERVAL = "data_interval"
 """In the `extra` of a run: what it is about, from the first to before the second (ISO 8601), if anything says so."""
 
+PARTITION_KEYS = "partition_keys"
+"""Likewise: the keys of a run for several partitions, where only a store knows them."""
+
 
 class RunInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """What every execution of one run shares; a worker gets it once per run.

@@ -22,6 +22,7 @@ from plait.model.ids import MapElement, MapPath, TaskNo
 from plait.model.outcome import Stored
 from plait.model.states import TaskState
 from plait.model.wire import Upstream
+from plait.runtime import partitioned
 from plait.runtime.hosted import Hosted
 
 
@@ -38,7 +39,7 @@ def upstream_of(hosted: Hosted, task: TaskRun) -> dict[str, Upstream]:
             if name not in found:
                 found[name] = _element(hosted, task, binding)
         elif isinstance(binding, FromAsset):
-            found[f"#{binding.key}"] = Upstream(one=hosted.asset_value(binding.key))
+            found[f"#{binding.key}"] = partitioned.value_of(hosted, task.node.spec, binding.key)
     return found
 
 

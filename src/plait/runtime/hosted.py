@@ -89,10 +89,21 @@ class Hosted:
 
     def asset_value(self, key: str) -> Stored | None:
         """An asset's value as it was last materialized."""
-        row = self.asset_row(key)
+        return self._value(self.asset_row(key))
+
+    def asset_value_of(self, key: str, partition: str) -> Stored | None:
+        """An asset's value as it was last materialized for a partition."""
+        return self._value(self._store.asset(key, partition))
+
+    def _value(self, row: AssetRow | None) -> Stored | None:
         if row is None or row.observed:
             return None
-        return self._store.outputs(row.run_id, [row.no]).get(row.no, {}).get(RESULT)
+        outputs = self._store.outputs(row.run_id, [row.no]).get(row.no, {})
+        return outputs.get(RESULT) or outputs.get(row.key)
+
+    def dynamic_keys(self, name: str) -> Mapping[str, int]:
+        """The keys of dynamic partitions."""
+        return self._store.partitions.keys(name)
 
     @property
     def has_output(self) -> bool:

@@ -11,9 +11,13 @@ import msgspec
 from plait.authoring.definitions import Definitions, Workflow
 from plait.authoring.live import LiveGraph
 from plait.authoring.params import is_plain, to_plain, validate
+from plait.engine.partitions import edges
+from plait.engine.partitions.spaces import DynamicKeys, has_dynamic, parse, space_of
 from plait.model.errors import ParameterError, UsageError
 from plait.model.graph import Graph
 from plait.model.ids import RunId
+from plait.model.partitions import RANGE
+from plait.model.wire import PARTITION_KEYS
 from plait.ports import ResultStore
 from plait.runtime.run_request import RunRequest
 from plait.worker.arguments import STORED_PARAMS, complete_params, with_defaults
@@ -74,7 +78,12 @@ def request_of(
 
 
 def assets_request(
-    definitions: Definitions, live: LiveGraph, select: str | None, run_id: RunId, partition: str | None
+    definitions: Definitions,
+    live: LiveGraph,
+    select: str | None,
+    run_id: RunId,
+    partition: str | None,
+    dynamic: DynamicKeys | None = None,
 ) -> RunRequest:
     """What it takes to make a run that materializes a selection of assets, whose graph is `live`. Raises ParameterError
     for a wrong partition, UsageError when there is nothing to make. What was selected is kept as keys: the same
@@ -85,9 +94,24 @@ def assets_request(
             f"nothing is to be made: {select or 'all'} selects no asset that a function here makes or observes",
             right="plait assets list   # shows what there is",
         )
-    definitions.check_partition(keys, partition)
-    extra = {"assets": keys if select is not None else None}
+    definitions.check_partition(keys, partition, dynamic)
+    extra: dict[str, Any] = {
+        "assets": keys if select is not None else None,
+        **range_extra(live.graph, partition, dynamic),
+    }
     return RunRequest(graph=live.graph, partition=partition, extra=extra, run_id=run_id)
+
+
+def range_extra(graph: Graph, partition: str | None, dynamic: DynamicKeys | None) -> dict[str, Any]:
+    """What a run over a range of partitions has to know besides: their keys, where only a store has them."""
+    if partition is None or RANGE not in partition or dynamic is None:
+        return {}
+    specs = (spec for node in graph.nodes if (spec := node.metadata.get("partitions")) is not None)
+    slices = next((edges.slices_of(spec) for spec in specs), None)
+    if slices is None or not has_dynamic(slices):
+        return {}
+    space = space_of(slices, dynamic)
+    return {PARTITION_KEYS: [space.key(no) for no in parse(space, partition)]}
 
 
 def assets_of(graph: Graph) -> list[str]:

@@ -264,6 +264,8 @@ class _Resolver:
 
     def asset(self, binding: FromAsset) -> Any:
         upstream = self.execution.upstream.get(f"#{binding.key}")
+        if upstream is not None and upstream.many is not None:
+            return self.partitions(binding.key, upstream)
         if upstream is None or upstream.one is None:
             external = self.graph.externals.get(binding.key)
             if external is not None:
@@ -276,6 +278,19 @@ class _Resolver:
                 f"materialize it first, or select it too: --select '+{self.execution.key}'"
             )
         return self.load(upstream.one)
+
+    def partitions(self, key: str, upstream: Upstream) -> Any:
+        """The values of several partitions, by their keys; none for the partition before the first one."""
+        if upstream.keys is None:
+            return None
+        found = dict(zip(upstream.keys, upstream.many or (), strict=True))
+        gone = [name for name, stored in found.items() if stored is None]
+        if gone:
+            raise LookupError(
+                f"{len(gone)} of the {len(found)} partitions of {key!r} that it is made from were never materialized: "
+                f"{', '.join(gone[:5])}{', ...' if len(gone) > 5 else ''}"
+            )
+        return {name: self.load(stored) for name, stored in found.items()}
 
     def load(self, stored: Stored | None) -> Any:
         if stored is not None and stored.format == io.FORMAT:

@@ -22,7 +22,7 @@ from plait.authoring.task import Task
 from plait.model.errors import UsageError
 from plait.model.graph import TaskSpec
 from plait.model.outcome import Outcome, Stored
-from plait.model.wire import DATA_INTERVAL, Execution, RunInfo
+from plait.model.wire import DATA_INTERVAL, PARTITION_KEYS, Execution, RunInfo
 from plait.ports import ResultStore
 from plait.worker import io, materials
 from plait.worker.arguments import Arguments, graph_spec, run_params, unpickle_call, utc_of, with_defaults
@@ -194,6 +194,8 @@ class Harness:
             )
         spec = graph_spec(graph, execution.key)
         context.selected = materials.selected(spec)
+        context.partitions = spec.metadata.get("partitions")
+        context.partition_list = execution.run.extra.get(PARTITION_KEYS)
         positional, named = self._arguments.bind(execution, graph, node, context.params, context)
         return Call(node.fn, positional, named, node.task, spec)
 

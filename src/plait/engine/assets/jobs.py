@@ -1,10 +1,13 @@
 """The graph of a run that makes a selection of assets. What is not selected is read as it was last materialized."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from plait.engine.assets.index import AssetIndex
+from plait.engine.partitions import edges
 from plait.engine.plan import Plan
 from plait.model.assets import AssetKind, AssetSpec, CheckSpec
 from plait.model.errors import DefinitionError
@@ -45,12 +48,15 @@ class _Job:
         self.chosen = set(keys)
         self.nodes: list[TaskSpec] = []
         self.edges: Edges = {}
+        self.mappings: dict[str, dict[str, Any]] = {}
+        """Of the step that is being added: what it is made from by other partitions than the run's own."""
 
     def add_step(self, key: str) -> None:
         """A step with those of its outputs that are selected."""
         step = self.index.steps[key]
         members = [self.index.specs[asset] for asset in self.index.made_by[key]]
         ours = [spec for spec in members if spec.key in self.chosen]
+        self.mappings = _mappings(self.index, ours)
         inputs = {name: self._bound(binding, key) for name, binding in step.inputs.items()}
         for spec in ours:
             for dep in spec.upstream:
@@ -60,6 +66,8 @@ class _Job:
         partitions = next((spec.partitions for spec in ours if spec.partitions is not None), None)
         if partitions is not None:
             metadata["partitions"] = partitions
+        if self.mappings:
+            metadata["upstream"] = self.mappings
         names = {spec.output for spec in members} - {spec.output for spec in ours}
         outputs = tuple(output for output in step.outputs if output.name not in names)
         self.nodes.append(replace(step, inputs=inputs, outputs=outputs, metadata=metadata))
@@ -67,6 +75,7 @@ class _Job:
     def add_check(self, check: CheckSpec) -> None:
         """A check is a task below its asset; a blocking one stands before everything that is made from the asset."""
         key = check.step.key
+        self.mappings = {}
         inputs = {name: self._bound(binding, key) for name, binding in check.step.inputs.items()}
         self._after(check.asset, key)
         if check.blocking:
@@ -86,6 +95,9 @@ class _Job:
         if isinstance(binding, FromAsset):
             spec = self._made_here(binding.key, to)
             if spec is None or spec.kind is not AssetKind.MADE:
+                return binding
+            if binding.key in self.mappings:  # of other partitions than the run's: as they are stored, after this one
+                self._after(binding.key, to)
                 return binding
             self.edges[spec.step, to, spec.output] = Edge(upstream=spec.step, downstream=to, output=spec.output)
             return FromOutput(task=spec.step, output=spec.output)
@@ -107,6 +119,25 @@ class _Job:
         """An asset that another node of this run makes, or observes."""
         spec = self.index.specs.get(asset)
         return spec if spec is not None and asset in self.chosen and spec.step != by else None
+
+
+def _mappings(index: AssetIndex, ours: Sequence[AssetSpec]) -> dict[str, dict[str, Any]]:
+    """What a step is made from by other partitions than that of its run, by key: `partitions` and `mapping`. Raises
+    DefinitionError for partitions that do not fit together."""
+    found: dict[str, dict[str, Any]] = {}
+    for spec in ours:
+        for dep in spec.deps:
+            up = index.specs[dep.key].partitions
+            try:
+                mapping = edges.mapping_of(spec.partitions, up, dep.mapping)
+            except DefinitionError as error:
+                raise DefinitionError(
+                    f"{spec.key!r} is made from {dep.key!r}: {error.what}", where=spec.place or None,
+                    right=error.right or f"deps=[PartitionMapping.windows().of({dep.key!r})]",
+                ) from None  # fmt: skip
+            if not edges.is_own(mapping, spec.partitions, up) or dep.key == spec.key:
+                found[dep.key] = {"partitions": up, "mapping": msgspec.to_builtins(mapping)}
+    return found
 
 
 def _check(graph: Graph, index: AssetIndex) -> None:

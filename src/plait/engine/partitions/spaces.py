@@ -56,13 +56,17 @@ class Space(Protocol):
 def space_of(slices: Slices, dynamic: DynamicKeys | None = None) -> Space:
     """The space of a definition. `dynamic` is asked where the store keeps the keys. Raises DefinitionError for one that
     is wrong."""
-    if isinstance(slices, Dynamic) or (
-        isinstance(slices, Multi) and any(isinstance(each.of, Dynamic) for each in slices.dimensions)
-    ):
+    if has_dynamic(slices):
         if dynamic is None:
             raise DefinitionError("these partitions are kept in the store, and nobody here has one")
         return _space(slices, dynamic)
     return _known(slices)
+
+
+def has_dynamic(slices: Slices) -> bool:
+    """Whether a store keeps some of the keys."""
+    parts = [each.of for each in slices.dimensions] if isinstance(slices, Multi) else [slices]
+    return any(isinstance(each, Dynamic) for each in parts)
 
 
 @lru_cache(maxsize=4096)
