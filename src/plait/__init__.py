@@ -40,7 +40,18 @@ if TYPE_CHECKING:
     from plait.authoring.limits import Limit, limit, pool
     from plait.authoring.markers import logical_date, partition_key, unmapped
     from plait.authoring.materializing import materialize
-    from plait.authoring.partitions import Partitions, daily, hourly, monthly, static, weekly
+    from plait.authoring.partitions import (
+        PartitionMapping,
+        Partitions,
+        daily,
+        dynamic,
+        hourly,
+        monthly,
+        multi,
+        static,
+        weekly,
+        windows,
+    )
     from plait.authoring.retry import Retry
     from plait.authoring.schedules import Schedule, cron, every, on_dates, rrule
     from plait.authoring.signals import Fail, LookAgain, RetryAfter, Skip, TaskCancelled
@@ -73,7 +84,18 @@ _PUBLIC = {
     "limits": ("Limit", "limit", "pool"),
     "markers": ("logical_date", "partition_key", "unmapped"),
     "materializing": ("materialize",),
-    "partitions": ("Partitions", "daily", "hourly", "monthly", "static", "weekly"),
+    "partitions": (
+        "PartitionMapping",
+        "Partitions",
+        "daily",
+        "dynamic",
+        "hourly",
+        "monthly",
+        "multi",
+        "static",
+        "weekly",
+        "windows",
+    ),
     "retry": ("Retry",),
     "schedules": ("Schedule", "cron", "every", "on_dates", "rrule"),
     "signals": ("Fail", "LookAgain", "RetryAfter", "Skip", "TaskCancelled"),
@@ -92,13 +114,13 @@ _WHERE.update(dict.fromkeys(_ERRORS, "plait.model.errors"))
 __all__ = [
     "Asset", "Cache", "Check", "CheckResult", "Context", "Dag", "DefinitionError", "DuckDBTables", "ExternalAsset",
     "Fail", "Files", "Flow", "Future", "FutureList", "Group", "IOContext", "IOManager", "JsonFiles", "Limit",
-    "LoadError", "LookAgain", "MultiAsset", "Out", "ParameterError", "ParquetFiles", "Partitions", "PickleFiles",
-    "PlaitError", "Retry", "RetryAfter", "Schedule", "Skip", "Task", "TaskCancelled", "TaskFailed", "Trigger",
-    "TriggerFailed", "Unfinished", "UsageError", "UserError", "WaitTimeout", "__version__", "answer", "ask", "asset",
-    "check", "context", "cron", "dag", "daily", "every", "external", "file_exists", "flow", "fresh", "group",
-    "hourly", "limit", "logical_date", "materialize", "monthly", "multi_asset", "observe", "on_dates",
-    "partition_key", "pool", "rrule", "run_finished", "static", "task", "transaction", "trigger", "unmapped",
-    "wait_for", "weekly",
+    "LoadError", "LookAgain", "MultiAsset", "Out", "ParameterError", "ParquetFiles", "PartitionMapping",
+    "Partitions", "PickleFiles", "PlaitError", "Retry", "RetryAfter", "Schedule", "Skip", "Task", "TaskCancelled",
+    "TaskFailed", "Trigger", "TriggerFailed", "Unfinished", "UsageError", "UserError", "WaitTimeout", "__version__",
+    "answer", "ask", "asset", "check", "context", "cron", "dag", "daily", "dynamic", "every", "external",
+    "file_exists", "flow", "fresh", "group", "hourly", "limit", "logical_date", "materialize", "monthly", "multi",
+    "multi_asset", "observe", "on_dates", "partition_key", "pool", "rrule", "run_finished", "static", "task",
+    "transaction", "trigger", "unmapped", "wait_for", "weekly", "windows",
 ]  # fmt: skip
 
 

@@ -179,7 +179,10 @@ def test_the_last_days_all_of_them_and_one_dimension(session: Session):
 
     for day in range(1, 10):
         materialize(sales, trend, partition=f"2026-01-{day:02}")
-    assert materialize(sales, trend, partition="2026-01-10") == {"sales": 10, "trend": 27}  # also of the partition that the same run has just made
+    assert materialize(sales, trend, partition="2026-01-10") == {
+        "sales": 10,
+        "trend": 27,
+    }  # also of the partition that the same run has just made
     assert materialize(sales, total, select="total") == {"total": 10}
     assert materialize(sales, latest, select="latest") == {"latest": 10}
     assert materialize(sales, split, select="split", partition="2026-01-03|us") == {"split": ("us", 3)}

@@ -35,6 +35,7 @@ from plait import (
     Out,
     ParameterError,
     ParquetFiles,
+    PartitionMapping,
     Partitions,
     PickleFiles,
     PlaitError,
@@ -60,6 +61,7 @@ from plait import (
     cron,
     dag,
     daily,
+    dynamic,
     every,
     external,
     file_exists,
@@ -71,6 +73,7 @@ from plait import (
     logical_date,
     materialize,
     monthly,
+    multi,
     multi_asset,
     observe,
     on_dates,
@@ -85,6 +88,7 @@ from plait import (
     unmapped,
     wait_for,
     weekly,
+    windows,
 )
 
 # --- tasks keep their parameters and their value ----------------------------------------------------------------------
@@ -273,3 +277,7 @@ def mistakes() -> type[PlaitError]:
 signals: list[Callable[[], BaseException]] = [
     lambda: Skip("no rows"), lambda: Fail("no table"), lambda: RetryAfter(60), lambda: LookAgain(30), TaskCancelled,
 ]  # fmt: skip
+
+shifts: Partitions = windows("0 9,17 * * *", start="2026-01-01")
+assert_type(multi(day=days, customer=dynamic("customers")), Partitions)
+assert_type(PartitionMapping.windows(-1).of("balance").key, str)
