@@ -28,6 +28,7 @@ COMMANDS = {
     "worker": ("plait.cli.worker:worker", "Run a worker for the tasks of services."),
     "deployments": ("plait.cli.deployments:deployments", "What services run: list it, pause it, let it go on."),
     "runs": ("plait.cli.runs:runs", "Look at runs: list, show, logs, watch; start, answer, cancel, retry."),
+    "assets": ("plait.cli.assets:assets", "Assets: list, show, what is stale and why, make them."),
     "schedules": ("plait.cli.schedules:schedules", "See when workflows run next, and where deployed schedules stand."),
     "db": ("plait.cli.db:db", "The database: upgrade it, look at its version."),
     "config": ("plait.cli.config:config", "Show the settings, and where each comes from."),

@@ -106,6 +106,30 @@ def _run_assets(asked: Asked, definitions: Definitions) -> int:
     return _carry_out(asked, begin, "assets" + (f" {select}" if select else ""))
 
 
+def materialize_assets(
+    target: str,
+    select: str | None,
+    *,
+    partition: str | None,
+    executor: str | None,
+    workers: int | None,
+    as_json: bool,
+) -> int:
+    """Materialize a selection of the assets of a target, as `plait run` does it."""
+    from plait.cli.running import load
+
+    asked = Asked(
+        target=target, name=None, params=(), logical=None, partition=partition, select=select, resume=None,
+        executor=executor, workers=workers, as_json=as_json,
+    )  # fmt: skip
+    definitions = load(target)
+    if not definitions.assets:
+        from plait.model.errors import UsageError
+
+        raise UsageError("there are no assets here")
+    return _run_assets(asked, definitions)
+
+
 def _resume(asked: Asked, text: str, definitions: Definitions) -> int:
     row = _find(definitions, text, asked.name)
     if row.state == RunState.SUCCESS.value:  # it was killed after it had succeeded: the same command, the same result

@@ -5,13 +5,16 @@ whatever process. A file that does not load keeps what it defined before, and sa
 does not define a workflow any more, takes that out of service: its runs stay and go on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from plait.engine import schedules
+from plait.engine.assets import jobs
+from plait.engine.assets.index import AssetIndex, deployed, part, unknown
+from plait.model.assets import graph_bytes, graph_of
 from plait.model.errors import DefinitionError
 from plait.model.graph import Graph
 from plait.model.rows import DeploymentRow, FileRow
@@ -28,18 +31,20 @@ class Load(Protocol):
 
 
 class Synced(msgspec.Struct, kw_only=True):
-    """What a look at a location came to: files that were loaded, workflows that were deployed or taken out, and the
-    errors of the files that do not load (also of those that have not changed)."""
+    """What a look at a location came to: files that were loaded, workflows that were deployed or taken out, assets
+    that were defined, and the errors of the files that do not load (also of those that have not changed)."""
 
     loaded: list[str] = []
     deployed: list[str] = []
     gone: list[str] = []
+    assets: list[str] = []
+    assets_changed: bool = False
     errors: list[FileRow] = []
 
     @property
     def changed(self) -> bool:
         """Whether other processes have something to look at."""
-        return bool(self.deployed or self.gone)
+        return bool(self.deployed or self.gone or self.assets_changed)
 
 
 class Deployments:
@@ -66,7 +71,7 @@ class Deployments:
             return synced
         found = Found()
         if changed:
-            request = Request(target=location, timeout=self._load_timeout, graphs=True, files=tuple(changed))
+            request = Request(target=location, timeout=self._load_timeout, graphs=True, files=tuple(changed), fit=False)
             found = self._load(request, wanted=wanted)
         self._deploy(location, found, {path: stamps[path] for path in changed}, missing, synced)
         return synced
@@ -75,7 +80,9 @@ class Deployments:
         self, location: str, found: Found, changed: dict[str, str], missing: Sequence[str], synced: Synced
     ) -> None:
         now = self._clock.now()
+        before_files = {row.path: row for row in self._store.definitions.files(location)}
         rows = self._rows(location, found, changed, now)
+        self._add_assets(rows, found, before_files)
         broken = {row.path for row in rows if row.error}
         defined = {each.name: each for each in found.workflows if each.graph is not None and each.file not in broken}
         looked_at = (set(changed) - broken) | set(missing)
@@ -93,9 +100,27 @@ class Deployments:
                 triggers = schedules.redeploy(each.name, graph.triggers, tx.triggers(each.name), now)
                 tx.deploy(_deployment(each, graph, now), triggers)
         synced.loaded = sorted(changed)
+        synced.assets = sorted(each.key for each in found.assets if each.file not in broken)
+        lost = [*(before_files[path].assets for path in missing if path in before_files)]
+        synced.assets_changed = any(lost) or any(
+            row.assets != (before_files[row.path].assets if row.path in before_files else b"") for row in rows
+        )
         synced.deployed = sorted(defined)
         synced.gone = sorted(gone)
         synced.errors += [row for row in rows if row.error]
+
+    def _add_assets(self, rows: Sequence[FileRow], found: Found, before: Mapping[str, FileRow]) -> None:
+        """What each file defines; one that does not load keeps what it defined before."""
+        files = {each.key: each.file for each in found.assets}
+        for row in rows:
+            own = part(found.defined, row.path, files)
+            row.assets = graph_bytes(own) if not row.error and (own.assets or own.checks) else b""
+        others = [row for path, row in before.items() if path not in {row.path for row in rows}]
+        for row in rows:
+            row.error = row.error or _does_not_fit(row, [*others, *rows])
+        for row in rows:
+            if row.error:
+                row.assets = before[row.path].assets if row.path in before else b""
 
     def _rows(self, location: str, found: Found, changed: dict[str, str], now: float) -> list[FileRow]:
         rows = {
@@ -110,6 +135,25 @@ class Deployments:
             if row is not None and not row.error:
                 row.error = _cannot_fire(each)
         return list(rows.values())
+
+
+def _does_not_fit(row: FileRow, files: Sequence[FileRow]) -> str:
+    """Why the assets of a file do not fit to those of all files of its location; empty when they do."""
+    if not row.assets:
+        return ""
+    graph = deployed(files).graph
+    index = AssetIndex(graph)
+    ours = {spec.key for spec in graph_of(row.assets).assets}
+    wrong = unknown(graph)
+    if wrong is not None and wrong[0].key in ours:
+        spec, key = wrong
+        what = f"{spec.key!r} is made from {key!r}, which is not an asset here"
+        return str(DefinitionError(what, where=spec.place, right=f'external("{key}"), or define it'))
+    try:
+        jobs.plan(index, ours, "assets")
+    except DefinitionError as error:
+        return str(error)
+    return ""
 
 
 def _cannot_fire(each: FoundWorkflow) -> str:

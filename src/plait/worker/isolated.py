@@ -65,6 +65,8 @@ class Request(msgspec.Struct, kw_only=True, frozen=True):
     select: str | None = None
     files: tuple[str, ...] | None = None
     """Only these files of the target."""
+    fit: bool = True
+    """Whether assets that do not fit together are errors; else whoever asks has more assets beside them."""
 
 
 class Unwanted(PlaitError):
@@ -151,6 +153,8 @@ def _warm_up() -> None:
 
 def _fit_assets(whole: Found, parts: Sequence[Found], request: Request, wanted: Wanted) -> Found:
     """Assets are looked at together when one file alone is not the whole story."""
+    if not request.fit:
+        return whole
     files = [Path(part.files[0]) for part in parts if part.assets or part.asset_problems]
     if len(files) > 1 and (whole.asset_problems or request.graphs):
         job = _Job(files[0], _look(files, None, request))

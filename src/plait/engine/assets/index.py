@@ -4,10 +4,15 @@ What an asset is made from, and is not defined, counts as an external asset.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
-from plait.model.assets import AssetGraph, AssetKind, AssetSpec, CheckSpec
+import msgspec
+from msgspec.structs import replace
+
+from plait.model.assets import AssetGraph, AssetKind, AssetSpec, CheckSpec, graph_of
 from plait.model.errors import DefinitionError
-from plait.model.graph import TaskSpec
+from plait.model.graph import FromAsset, TaskSpec
+from plait.model.rows import FileRow
 
 
 class AssetIndex:
@@ -64,6 +69,18 @@ class AssetIndex:
         return [key for key in self.specs if key in chosen]
 
 
+def unknown(graph: AssetGraph) -> tuple[AssetSpec, str] | None:
+    """An asset whose function takes the value of something that is no asset of the graph, and what that is; none if
+    there is no such asset. (What is only named in `deps` may be made elsewhere.)"""
+    known = {spec.key for spec in graph.assets}
+    makers = {spec.step: spec for spec in reversed(graph.assets) if spec.step}
+    for step in graph.steps:
+        for binding in step.inputs.values():
+            if isinstance(binding, FromAsset) and binding.key not in known and step.key in makers:
+                return makers[step.key], binding.key
+    return None
+
+
 def merged(graphs: Iterable[AssetGraph]) -> AssetGraph:
     """The assets of several places together; what is there twice, as defined at the same place, counts once. Raises
     DefinitionError when two different ones have one key."""
@@ -80,8 +97,10 @@ def merged(graphs: Iterable[AssetGraph]) -> AssetGraph:
                     where=spec.place or None,
                     right=f'@asset(key="another_{spec.key}")',
                 )
-        steps.update((step.key, step) for step in graph.steps)
-        checks.update(((check.asset, check.name), check) for check in graph.checks)
+        for step in graph.steps:
+            steps.setdefault(step.key, step)
+        for check in graph.checks:
+            checks.setdefault((check.asset, check.name), check)
         together.update(dict.fromkeys(graph.together))
     return AssetGraph(
         assets=tuple(assets.values()),
@@ -91,20 +110,56 @@ def merged(graphs: Iterable[AssetGraph]) -> AssetGraph:
     )
 
 
-def part(graph: AssetGraph, file: str) -> AssetGraph:
-    """What of a graph is defined in one file, by the places."""
-    assets = tuple(spec for spec in graph.assets if _file(spec.place) == file)
+def part(graph: AssetGraph, file: str, files: Mapping[str, str]) -> AssetGraph:
+    """What of a graph is defined in one file. `files` says it of assets whose place does not."""
+    places = {spec.key: _file(spec.place, files.get(spec.key, "")) for spec in graph.assets}
+    assets = tuple(spec for spec in graph.assets if places[spec.key] == file)
     wanted = {spec.step for spec in assets}
+    known = set(places.values())
     return AssetGraph(
         assets=assets,
         steps=tuple(step for step in graph.steps if step.key in wanted),
-        checks=tuple(check for check in graph.checks if _file(check.place) == file),
+        checks=tuple(
+            check
+            for check in graph.checks
+            if (own if (own := _file(check.place, "")) in known else places.get(check.asset)) == file
+        ),
         together=tuple(step for step in graph.together if step in wanted),
     )
 
 
-def _file(place: str) -> str:
-    return place.rpartition(":")[0]
+def _file(place: str, otherwise: str) -> str:
+    return otherwise or place.rpartition(":")[0]
+
+
+class Deployed(NamedTuple):
+    """The assets of a database's files. `locations`: the code location of each asset, by key; `problems`: keys that two
+    of them use, of which the first one counts."""
+
+    graph: AssetGraph
+    locations: dict[str, str]
+    problems: tuple[str, ...] = ()
+
+
+def deployed(files: Iterable[FileRow]) -> Deployed:
+    """The assets of all files that a store keeps, in their order. What this version cannot read is left out, and
+    told."""
+    graphs: list[AssetGraph] = []
+    locations: dict[str, str] = {}
+    problems: list[str] = []
+    for row in files:
+        try:
+            graph = graph_of(row.assets)
+        except msgspec.MsgspecError as error:
+            problems.append(f"{row.path}: its assets cannot be read: {error}")
+            continue
+        taken = {spec.key for spec in graph.assets if spec.key in locations}
+        problems += [f"{row.path}: asset {key!r} is defined in {locations[key]}, too" for key in sorted(taken)]
+        locations.update((spec.key, row.location) for spec in graph.assets if spec.key not in taken)
+        if taken:
+            graph = replace(graph, assets=tuple(spec for spec in graph.assets if spec.key not in taken))
+        graphs.append(graph)
+    return Deployed(merged(graphs), locations, tuple(problems))
 
 
 def _once(keys: Iterable[str]) -> tuple[str, ...]:

@@ -96,6 +96,6 @@ def test_the_assets_of_several_files():
     two = graph(spec("c", "b", place="two.py:1"))
     both = merged([one, two, one])
     assert [each.key for each in both.assets] == ["a", "b", "c"]
-    assert (part(both, "one.py"), part(both, "two.py")) == (one, two)
+    assert (part(both, "one.py", {}), part(both, "two.py", {})) == (one, two)
     with pytest.raises(DefinitionError, match=r"two assets have the key 'a'; the other is at one\.py:1"):
         merged([one, graph(spec("a", place="three.py:9"))])

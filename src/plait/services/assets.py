@@ -1,0 +1,193 @@
+"""Assets for people and programs: what there is, whether it is there, new enough and as its code wants it, and what
+happened to it."""
+
+from typing import Any
+
+import msgspec
+
+from plait.engine.assets import freshness, staleness
+from plait.engine.assets.index import AssetIndex, deployed
+from plait.engine.assets.selection import select
+from plait.engine.assets.staleness import Staleness, Status
+from plait.model.assets import AssetGraph, AssetKind, AssetSpec, HistoryEvent
+from plait.model.errors import UsageError
+from plait.model.rows import AssetEventRow, AssetRow
+from plait.ports import Clock, RunStore
+from plait.services.views import iso
+
+_events = msgspec.json.Decoder(HistoryEvent)
+
+
+class CheckView(msgspec.Struct, kw_only=True):
+    """A check of an asset, and what it came to last: `passed` is none for one that never ran."""
+
+    name: str
+    blocking: bool
+    severity: str
+    passed: bool | None = None
+    description: str = ""
+    at: str | None = None
+
+
+class AssetView(msgspec.Struct, kw_only=True):
+    """An asset. `status` is fresh, stale or missing, with the `causes`; none for one that is made elsewhere. Of a
+    partitioned asset it is about `partition`: the one that was asked about, or the one that was materialized last.
+    `freshness` is fresh, late or unknown, none where nothing says how new it has to be. Times are ISO 8601 in UTC."""
+
+    key: str
+    kind: str
+    group: str
+    kinds: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    upstream: tuple[str, ...] = ()
+    partitions: str | None = None
+    status: str | None = None
+    causes: list[str] = []
+    partition: str | None = None
+    at: str | None = None
+    run_id: str | None = None
+    data_version: str | None = None
+    code_version: str | None = None
+    freshness: str | None = None
+    freshness_why: str = ""
+    checks: list[CheckView] = []
+    io: str | None = None
+    automation: bool = False
+    place: str = ""
+
+
+class EventView(msgspec.Struct, kw_only=True):
+    """Something that happened to an asset: it was materialized or observed, or a check (`name`) looked at it."""
+
+    kind: str
+    at: str
+    run_id: str
+    partition: str | None = None
+    name: str | None = None
+    data_version: str | None = None
+    code_version: str | None = None
+    inputs: dict[str, str] = {}
+    metadata: dict[str, Any] = {}
+    passed: bool | None = None
+    severity: str | None = None
+    description: str = ""
+
+
+class AssetDetail(msgspec.Struct, kw_only=True):
+    """An asset with its description, definition metadata and history, newest first."""
+
+    asset: AssetView
+    doc: str = ""
+    downstream: tuple[str, ...] = ()
+    metadata: dict[str, Any] = {}
+    history: list[EventView] = []
+
+
+class Assets:
+    """Looks at assets: those of a graph or, without one, those that are deployed in the database."""
+
+    def __init__(self, store: RunStore, clock: Clock, graph: AssetGraph | None = None):
+        self._store = store
+        self._clock = clock
+        self.index = AssetIndex(graph if graph is not None else deployed(store.definitions.files()).graph)
+
+    def views(self, selection: str | None = None, partition: str | None = None) -> list[AssetView]:
+        """The assets that are selected, upstream ones first. Raises UsageError for a wrong selection."""
+        row_of = staleness.row_getter(self.index, self._store, partition)
+        states = staleness.states(self.index, row_of)
+        keys = select(selection, self.index, states) if selection else self.index.keys
+        found = staleness.assess(self.index, row_of)
+        return [self._view(key, row_of(key), found[key]) for key in keys]
+
+    def stale(self, selection: str | None = None, partition: str | None = None) -> list[AssetView]:
+        """Those of them that are missing, or would come out differently now."""
+        wanted = (Status.STALE.value, Status.MISSING.value)
+        return [view for view in self.views(selection, partition) if view.status in wanted]
+
+    def show(self, key: str, partition: str | None = None, history: int = 20) -> AssetDetail:
+        """One asset, with the last `history` things that happened to it (or to the partition). Raises UsageError when
+        there is no such asset."""
+        spec = self.index.specs.get(key)
+        if spec is None:
+            known = ", ".join(sorted(self.index.specs)[:20]) or "none"
+            raise UsageError(f"there is no asset {key!r}", right=f"one of: {known}")
+        row_of = staleness.row_getter(self.index, self._store, partition)
+        view = self._view(key, row_of(key), staleness.assess(self.index, row_of)[key])
+        events = self._store.asset_history(key, partition=partition, limit=history)
+        return AssetDetail(
+            asset=view,
+            doc=spec.doc,
+            downstream=tuple(self.index.downstream[key]),
+            metadata=spec.metadata,
+            history=[_event(row) for row in events],
+        )
+
+    def _view(self, key: str, row: AssetRow | None, stale: Staleness) -> AssetView:
+        spec = self.index.specs[key]
+        view = AssetView(
+            key=key,
+            kind=spec.kind.value,
+            group=spec.group,
+            kinds=spec.kinds,
+            owners=spec.owners,
+            tags=spec.tags,
+            upstream=self.index.upstream[key],
+            partitions=_partitions(spec),
+            code_version=spec.code_version,
+            checks=self._checks(key, row),
+            io=spec.io,
+            automation=spec.automation is not None,
+            place=spec.place,
+        )
+        if spec.kind is AssetKind.MADE:
+            view.status, view.causes = stale.status.value, [cause.text for cause in stale.causes]
+        if row is not None:
+            view.partition, view.at = row.partition or None, iso(row.at)
+            view.run_id, view.data_version = row.run_id, row.data_version
+        if spec.freshness is not None:
+            report = freshness.check(spec.freshness, row, self._clock.now())
+            view.freshness, view.freshness_why = report.state.value, report.why
+        return view
+
+    def _checks(self, key: str, row: AssetRow | None) -> list[CheckView]:
+        """Its checks, and what they said last of what there is; also those that its function makes by itself."""
+        views = {
+            check.name: CheckView(name=check.name, blocking=check.blocking, severity=check.severity)
+            for check in self.index.checks.get(key, ())
+        }
+        if row is None:
+            return list(views.values())
+        for event in self._store.asset_history(key, partition=row.partition, kinds=("check",), limit=50):
+            about = _events.decode(event.data)
+            view = views.setdefault(
+                event.name, CheckView(name=event.name, blocking=about.blocking, severity=about.severity)
+            )
+            if view.at is None:
+                view.passed, view.severity, view.description = about.passed, about.severity, about.description
+                view.at = iso(event.at)
+        return list(views.values())
+
+
+def _partitions(spec: AssetSpec) -> str | None:
+    if spec.partitions is None:
+        return None
+    return str(spec.partitions.get("name") or spec.partitions.get("kind"))
+
+
+def _event(row: AssetEventRow) -> EventView:
+    about = _events.decode(row.data)
+    return EventView(
+        kind=row.kind,
+        at=iso(row.at) or "",
+        run_id=row.run_id,
+        partition=row.partition or None,
+        name=row.name or None,
+        data_version=about.data_version,
+        code_version=about.code_version,
+        inputs=about.inputs,
+        metadata=about.metadata,
+        passed=about.passed,
+        severity=about.severity or None,
+        description=about.description,
+    )
