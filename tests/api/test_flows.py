@@ -31,6 +31,7 @@ from plait.runtime.session import Session
 from plait.worker.loading import load_target
 from tests.api.conftest import Opener
 from tests.api.helpers import Script, Tally, run_file, states
+from tests.api.waiting import until
 
 
 @task
@@ -1061,3 +1062,15 @@ os.waitpid(pid, 0)
 print(pipeline(3))
 """
     assert run_script(text).ok().split() == ["2", "4", "6"]
+
+
+def test_a_body_that_only_looks_sees_an_end_too(session: Session):
+    """Nobody waits for the futures: their ends are committed all the same."""
+
+    @flow
+    def looks() -> list[int]:
+        futures = [twice.submit(n) for n in range(20)]
+        until(lambda: all(future.done() for future in futures))
+        return [future.result() for future in futures]
+
+    assert looks() == [2 * n for n in range(20)]

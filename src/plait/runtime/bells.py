@@ -1,11 +1,13 @@
 """Waking what waits on an event loop from other threads: once for all that has happened, not once for each.
 
 `call_soon_threadsafe` writes to a pipe each time, which costs a system call and the interpreter's lock. When 1,000
-tasks end in one transaction, one is enough.
+tasks end in one transaction, one is enough. And the other way round: what many tasks leave for other threads in one
+turn of the loop is said to these once, when the turn is over.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 
@@ -16,6 +18,19 @@ class Bell:
         self._loop = loop
         self._due: deque[asyncio.Future[None]] = deque()
         self._rung = False
+        self._after_turn: Callable[[], None] | None = None
+
+    def after_turn(self, action: Callable[[], None]) -> None:
+        """Call this once when all that is ready on the loop has run; on the loop's thread. Further ones until then are
+        taken for the same."""
+        if self._after_turn is None:
+            self._loop.call_soon(self._turn_is_over)
+        self._after_turn = action
+
+    def _turn_is_over(self) -> None:
+        action, self._after_turn = self._after_turn, None
+        if action is not None:
+            action()
 
     def ring(self, waiter: "asyncio.Future[None]") -> None:
         """Let this one go on; from any thread. Nobody waits any more when the loop is closed."""

@@ -34,7 +34,7 @@ from plait.runtime.futures import futures_in, replaced, resolved
 from plait.runtime.here import CodeInThread, CodeOnLoop, Here
 from plait.runtime.inheritance import inherit_scope
 from plait.runtime.run_params import logical_text
-from plait.runtime.scheduler import Scheduler
+from plait.runtime.scheduler import GATHER, Scheduler
 from plait.worker import endings
 from plait.worker.arguments import complete_params, with_defaults
 from plait.worker.code import LoadedCode
@@ -110,11 +110,10 @@ class Bodies:
         with self._capture.capture(run_id, execution.no, execution.token) as captured:
             outcome = await self._outcome_on_loop(execution, CodeOnLoop(caller))
         loop = asyncio.get_running_loop()
-        committed = loop.create_future()
-        self.scheduler.post(
-            run_id, _finished(execution, outcome, captured.span), partial(bell_of(loop).ring, committed)
-        )
-        self.scheduler.wake()
+        bell, committed = bell_of(loop), loop.create_future()
+        self.scheduler.post(run_id, _finished(execution, outcome, captured.span), partial(bell.ring, committed))
+        bell.after_turn(self.scheduler.wake)  # what ends in the same turn goes into the same transaction,
+        self.scheduler.flush_soon(GATHER)  # unless that turn takes long
         await committed
         if caller.cancelling() > cancelled_before:
             raise asyncio.CancelledError

@@ -12,7 +12,7 @@ from plait.authoring.where import code_of
 from plait.engine.run import TaskRun
 from plait.model.graph import TaskSpec
 from plait.model.ids import RunId, TaskNo
-from plait.model.wire import Execution
+from plait.model.wire import Execution, Finished
 from plait.runtime.futures import HostFuture, replaced, resolved
 from plait.worker.hooks import place_of_hook
 
@@ -24,6 +24,8 @@ class Call(msgspec.Struct, frozen=True):
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     future: HostFuture
+    limited: bool = False
+    """Whether it holds slots, for which others may wait."""
 
     def with_each(self, by: Callable[[HostFuture], Any]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments, with every future in them replaced."""
@@ -62,6 +64,11 @@ class Calls:
     def of(self, run_id: RunId, no: TaskNo) -> Call | None:
         """An open call."""
         return self._open.get(run_id, {}).get(no)
+
+    def can_wait(self, report: Finished) -> bool:
+        """Whether nobody waits for the end of a call as yet."""
+        call = self.of(report.run_id, report.no)
+        return call is not None and not call.limited and not call.future.wanted
 
     def on_end(self, run_id: RunId, no: TaskNo, callback: Callable[[], None]) -> None:
         """Call back when any other task run (a hook) is over."""

@@ -206,7 +206,7 @@ class FlowHost:
             taker = partial(self._home.start_here, copy_context())
         future, task = self._add(callee, args, kwargs, executor, taker, loop)
         if not task.terminal:
-            self._scheduler.wake()
+            self._scheduler.wake_soon()
         return future
 
     def _loop_here(self) -> asyncio.AbstractEventLoop | None:
@@ -262,14 +262,18 @@ class FlowHost:
         kind = ParameterError if isinstance(callee, (Dag, Flow)) else DefinitionError
         bind_call(callee.signature, callee.name, args, kwargs, kind)
         spec = self._home.calls.spec_of(callee, executor)
+        inputs = futures_in((args, kwargs))
+        for future in inputs:
+            future.is_input()
         child = ChildSubmitted(
             parent=self._no,
             spec=spec,
             key=self._child_key(spec, args, kwargs),
-            upstream=tuple(future.no for future in futures_in((args, kwargs))),
+            upstream=tuple(future.no for future in inputs),
             transaction=_transaction.get(),
         )
-        return Call(callee, args, kwargs, HostFuture(self, spec.key, child.key, loop)), child
+        future = HostFuture(self, spec.key, child.key, loop)
+        return Call(callee, args, kwargs, future, limited=bool(spec.limits)), child
 
     def _record(self, call: Call, child: ChildSubmitted) -> TaskRun:
         """Add a call to the run. The scheduler's lock is held."""

@@ -47,7 +47,7 @@ class HostFuture:
     """
 
     __plait_future__ = True
-    __slots__ = ("_callbacks", "_came", "_child", "_event", "_host", "_key", "_loop", "_no", "_over")
+    __slots__ = ("_callbacks", "_came", "_child", "_event", "_host", "_input", "_key", "_loop", "_no", "_over")
 
     def __init__(self, host: Host, key: str, child: str, loop: asyncio.AbstractEventLoop | None = None):
         self._host = host
@@ -57,6 +57,7 @@ class HostFuture:
         """The event loop that runs the child, if one does."""
         self._no: TaskNo | None = None
         self._over = False
+        self._input = False
         self._event: threading.Event | None = None
         """Made when somebody waits: of 10,000 futures, few are waited for before they are over."""
         self._callbacks: list[Callable[[], None]] = []
@@ -106,6 +107,15 @@ class HostFuture:
                 wrong=wrong,
                 right="value = await future      # several: await asyncio.gather(*futures)",
             )
+
+    def is_input(self) -> None:
+        """Another child takes its value."""
+        self._input = True
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for it."""
+        return self._input or self._event is not None or bool(self._callbacks)
 
     def done(self) -> bool:
         """Whether it is over."""

@@ -17,6 +17,7 @@ import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 from plait.engine.build import restore
@@ -57,6 +58,8 @@ MOST_PLANS = 1000
 """Compiled graphs that are kept; one that is needed again is compiled again."""
 FLUSH_AFTER = 0.05
 """Seconds until the start of a task that runs in its flow's own thread is committed, if nothing else commits before."""
+GATHER = 0.002
+"""Seconds for which calls of a body, and ends of calls that nobody waits for, are gathered into one transaction."""
 
 Observer = Callable[[Hosted, Decision], None]
 Ticket = Callable[[], None]
@@ -124,6 +127,8 @@ class Scheduler:
         self.observers.append(self.carrier.watching.observe)
         self.strays: Callable[[Report], None] = lambda report: None
         """Hears reports on runs that are not hosted here."""
+        self.can_wait: Callable[[Finished], bool] = lambda report: False
+        """Whether nobody waits for the end of a task run as yet, so that its transaction can gather some more."""
         self.recover: Callable[[Hosted, BaseException], None] | None = None
         """Takes runs that failed in this process, to go on with them from their rows; nobody does that in a session."""
         self.handed_over: dict[RunId, Token] = {}
@@ -136,6 +141,7 @@ class Scheduler:
         self._tickets: list[Ticket] = []
         self._pumping = threading.Lock()
         self._again = False
+        self._woken_at = -inf
         self._room = False
         """Whether executors may have room that they had not when something was handed out last."""
         self._plans: OrderedDict[str, Plan] = OrderedDict()
@@ -318,22 +324,29 @@ class Scheduler:
 
     def report(self, reports: Sequence[Report]) -> None:
         """What executors report (the port `ReportSink`); decided on the calling thread. That nothing is reported says
-        that there is room for more. A start alone can wait for the next transaction."""
+        that there is room for more. A start alone can wait for the next transaction, and ends that nobody waits for can
+        wait for a moment."""
         self._room = True
-        urgent = not reports
+        urgent, ends = not reports, False
         for report in reports:
             run_id = report.run_id
-            urgent = urgent or not isinstance(report, Started)
             if run_id in self.runs:
+                # Asked after it is said: who begins to wait in between sees it, and pumps.
                 self._inbox.append(Said(run_id, said(report)))
+                ends = ends or isinstance(report, Finished)
+                urgent = urgent or not (isinstance(report, Started) or self._can_wait(report))
                 continue
+            urgent = urgent or not isinstance(report, Started)
             if not isinstance(report, Started) and self.handed_over.get(run_id) == report.token:
                 del self.handed_over[run_id]
             self.strays(report)
         if urgent:
             self.pump()
         else:
-            self.flush_soon()
+            self.flush_soon(GATHER if ends else FLUSH_AFTER)
+
+    def _can_wait(self, report: Report) -> bool:
+        return isinstance(report, Finished) and not self.committer.hungry and self.can_wait(report)
 
     def ask(self, run_id: RunId, stimulus: Stimulus) -> None:
         """Decide a stimulus now, on this thread, so that what is wrong with it is raised to who asked."""
@@ -358,8 +371,8 @@ class Scheduler:
         self.flush_soon()
 
     def flush(self) -> None:
-        """Commit what was decided in the background."""
-        if self._dirty:
+        """Decide and commit what was left for the background."""
+        if self._dirty or self._inbox:
             self.pump()
 
     def wake(self) -> None:
@@ -367,10 +380,21 @@ class Scheduler:
         self._again = True
         self.nudge()
 
-    def flush_soon(self) -> None:
-        """Something was decided in the background: it is committed with the next transaction, or a little later."""
-        if self.flush_at is None:
-            self.flush_at = self.clock.now() + FLUSH_AFTER
+    def wake_soon(self) -> None:
+        """The same for what comes one after the other: the first at once, what follows is gathered for a moment."""
+        now = self.clock.now()
+        if self._woken_at <= now < self._woken_at + GATHER:
+            self.flush_soon(GATHER)
+        else:
+            self._woken_at = now
+            self.wake()
+
+    def flush_soon(self, after: float = FLUSH_AFTER) -> None:
+        """Something was left for the background: it is committed with the next transaction, or so many seconds
+        later."""
+        at = self.clock.now() + after
+        if self.flush_at is None or at < self.flush_at:
+            self.flush_at = at
             self.nudge()
 
     def on_time(self) -> None:
@@ -379,9 +403,10 @@ class Scheduler:
         if self.flush_at is not None and self.flush_at <= now:
             self.flush_at = None
             self._room = True
-            self._again = self._again or bool(self._dirty or self.committer.hungry) or self.limits.may_grant()
+            left = self._dirty or self._inbox or self.committer.hungry or self.limits.may_grant()
+            self._again = self._again or bool(left)
         due = self.next_timer()
-        if self._again or self._inbox or (due is not None and due <= now):
+        if self._again or (due is not None and due <= now):
             self.pump()
 
     def hosted(self, run_id: RunId) -> Hosted:

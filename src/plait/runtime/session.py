@@ -101,6 +101,7 @@ class Session:
         self._bodies = Bodies(self.scheduler, self.harness, self.code, results, capture, self._calls, here)
         self._ends = self._bodies.ends
         self._sub_runs = SubRuns(self.scheduler, self, self._calls, self._ends, results)
+        self.scheduler.can_wait = self._calls.can_wait
         self.scheduler.observers.append(self._observe)
         self._triggers = CodeTriggers(self.scheduler, triggerer)
         OwnTriggers(self.scheduler, None, self._triggers.start)
@@ -125,6 +126,7 @@ class Session:
         self._triggers.stop()
         for executor in self.scheduler.executors.values():
             executor.stop(1.0)
+        self.scheduler.flush()
         self.lease.stop()
         self._capture.close()
         self._bus.close()
