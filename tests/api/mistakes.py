@@ -55,7 +55,7 @@ MISTAKES = {
     "assets in a circle": "@asset\ndef c(e): pass\n@asset\ndef e(c): pass\nmaterialize(c, e)\n",
     "two assets with one key": '@asset\ndef c(): pass\n@asset(key="c")\ndef e(): pass\nmaterialize(c, e)\n',
     "a selection that selects nothing": '@asset\ndef c(): pass\nmaterialize(c, select="e")\n',
-    "a partition that is none": '@asset(partitions=static("ab"))\ndef c(): pass\nmaterialize(c, partition="x")\n',
+    "a partition that is none": '@asset(partitions=static(["a", "b"]))\ndef c(): pass\nmaterialize(c, partition="x")\n',
     "an unknown severity of a check": '@check(asset="c", severity="bad")\ndef good(c): return True\n',
     "a context outside of a run": "context()\n",
     "a transaction outside of a flow": "with transaction():\n    pass\n",
