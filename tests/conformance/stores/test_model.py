@@ -442,6 +442,7 @@ def test_random_histories(kind):
             max_examples=15 if kind == "postgres" else 60,  # each look at everything is 80 queries
             stateful_step_count=30,
             deadline=None,
+            derandomize=True,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )

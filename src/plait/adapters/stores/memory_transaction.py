@@ -49,10 +49,10 @@ class MemoryTransaction:
 
     def create_run(self, row: RunRow) -> bool:
         """Insert a run, with its graph in case retention has just deleted that."""
-        if row.occurrence is not None and self._has_run(row.occurrence):
-            return False
         if row.owner in self._tables.swept:
             raise StaleToken(f"{row.owner} was declared dead, and cannot make run {row.run_id}")
+        if row.occurrence is not None and self._has_run(row.occurrence):
+            return False
         if row.run_id in self._tables.runs or row.run_id in self._created:
             raise StoreError(f"there is a run {row.run_id} already")
         self._created[row.run_id] = RunRows(copy_run(row))

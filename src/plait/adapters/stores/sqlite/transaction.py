@@ -43,10 +43,10 @@ class SqliteTransaction:
         return made
 
     def _insert_run(self, row: RunRow) -> bool:
-        if row.occurrence is not None and self._one(queries.HAS_OCCURRENCE, (row.occurrence,)):
-            return False
         if row.owner is not None and self._one(queries.IS_SWEPT, (row.owner,)):
             raise StaleToken(f"{row.owner} was declared dead, and cannot make run {row.run_id}")
+        if row.occurrence is not None and self._one(queries.HAS_OCCURRENCE, (row.occurrence,)):
+            return False
         self._connection.execute(queries.INSERT_RUN, encoding.run_values(row))
         return True
 
