@@ -56,6 +56,8 @@ class Story:
     executions: int = 0
     again: int = 0
     most_again: int = 0
+    worst: str = "any"
+    """The victim of the kill after which most ran again."""
 
     def add(self, other: "Story") -> None:
         """Sum up two that do not know of each other."""
@@ -64,7 +66,8 @@ class Story:
         self.tasks += other.tasks
         self.executions += other.executions
         self.again += other.again
-        self.most_again = max(self.most_again, other.most_again)
+        if other.most_again > self.most_again:
+            self.most_again, self.worst = other.most_again, other.worst
 
     def __str__(self) -> str:
         by_victim = Counter(kill.victim for kill in self.kills)
@@ -72,7 +75,8 @@ class Story:
         at_commits = sum(kill.point != "" for kill in self.kills)
         return (
             f"{len(self.kills)} kills ({victims}; {at_commits} at a commit), {self.runs} runs, {self.tasks} tasks, "
-            f"{self.executions} executions, {self.again} of them again, at most {self.most_again} after one kill"
+            f"{self.executions} executions, {self.again} of them again, "
+            f"at most {self.most_again} after one kill ({self.worst})"
         )
 
 
@@ -201,9 +205,12 @@ class Driver:
             assert row.state == "success", f"run {run_id} of {row.workflow} is {row.state}: {row.reason}\n{self.logs()}"
             story.tasks += check_run(self.house, ledger, row)
         assert not self.house.store.slots(), "slots leaked"
-        again = ledger.again(sorted(kill.at for kill in story.kills))
+        story.kills.sort(key=lambda kill: kill.at)
+        again = ledger.again([kill.at for kill in story.kills])
         story.runs, story.executions = len(self.runs), ledger.executions()
         story.again, story.most_again = sum(again), max(again, default=0)
+        if story.most_again:
+            story.worst = story.kills[again.index(story.most_again)].victim
         # What a kill has to have repeated may begin only after the next one, when they come in quick succession.
         for kills, so_far in enumerate(accumulate(again), 1):
             most = kills * IN_FLIGHT * (processes or self.workers)
