@@ -7,6 +7,7 @@ Everything is synchronous and thread-safe unless its docstring says otherwise. T
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
+from math import inf
 from typing import Any, Protocol
 
 import msgspec
@@ -147,9 +148,10 @@ class Transaction(Protocol):
         """A workflow's triggers, by number, as this transaction sees them; nobody else fires them until it ends."""
         ...
 
-    def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
-        """Triggers whose time has come, of workflows that are not paused, longest due first. They are this
-        transaction's own: another that asks meanwhile gets none of them (or waits)."""
+    def due_triggers(self, now: float, limit: int = 200, held: Sequence[tuple[str, int]] = ()) -> list[TriggerRow]:
+        """Triggers whose time has come, of workflows that are not paused, longest due first, but for those that are
+        `held` (workflow and number). They are this transaction's own: another that asks meanwhile gets none of them
+        (or waits)."""
         ...
 
     def advance_trigger(self, row: TriggerRow) -> None:
@@ -190,8 +192,9 @@ class DefinitionStore(Protocol):
         """Where the automations of these assets, or of all, stand, by key."""
         ...
 
-    def next_trigger(self) -> float | None:
-        """When the next trigger of a workflow that is not paused is due (epoch seconds), none when there is none."""
+    def next_trigger(self, after: float = -inf) -> float | None:
+        """When the next trigger of a workflow that is not paused is due (epoch seconds), none when there is none. Those
+        that are due already at `after` do not count."""
         ...
 
 

@@ -92,17 +92,17 @@ def _next(row: TriggerRow, when: TimedSchedule, cursor: float, at: float | None)
 # --- what is due ------------------------------------------------------------------------------------------------------
 
 
-def fire(row: TriggerRow, now: float) -> tuple[list[float], TriggerRow]:
+def fire(row: TriggerRow, now: float, most: int = MOST) -> tuple[list[float], TriggerRow]:
     """The occurrences of a trigger that runs are due for, in order, and the trigger as it is from then on.
 
-    With `Catchup.ALL`, all since the cursor (at most `MOST` at a time); with `LATEST`, the last one; with `NONE`, the
+    With `Catchup.ALL`, all since the cursor (at most `most` at a time); with `LATEST`, the last one; with `NONE`, the
     last one unless it is more than `GRACE` late.
     """
     when = timed(row.kind, row.spec)
     cursor = row.cursor if row.cursor is not None else now
     at = occurrences.following(when, cursor)
     due: list[float] = []
-    while at is not None and len(due) < MOST and _due(row, when, at) <= now:
+    while at is not None and len(due) < most and _due(row, when, at) <= now:
         cursor = at
         due.append(at)
         at = occurrences.following(when, at)

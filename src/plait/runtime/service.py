@@ -26,7 +26,7 @@ from plait.model.outcome import Verdict
 from plait.model.states import LIVE, RUN_TERMINAL, RunState
 from plait.model.stimuli import ExecutionLost, Stimulus
 from plait.model.wire import Finished, Report, Returned, Started
-from plait.runtime.firing import Firing
+from plait.runtime.firing import MOST_RUNS, Firing
 from plait.runtime.hosted import Hosted
 from plait.runtime.lease import Lease, look_around
 from plait.runtime.node_runs import NodeRuns
@@ -39,8 +39,6 @@ from plait.runtime.watchdog import Watchdog
 MOST_DEATHS = 3
 """How often the process of a flow's body may die in a row, with no task finished in between, before the body itself is
 to blame: that is a crashed attempt."""
-MOST_RUNS = 10_000
-"""Runs that one scheduler hosts at once; more wait in the database (C8)."""
 CLAIM_AT_ONCE = 200
 MOST_REMEMBERED = 1000
 """Runs of which it is remembered that the processes of their bodies died, until somebody goes on with them."""
@@ -64,7 +62,7 @@ class Service:
         self.scheduler = scheduler
         self.lease = lease
         self.recovery = Recovery(scheduler)
-        self.firing = Firing(scheduler)
+        self.firing = Firing(scheduler, most_runs)
         self.watchdog = Watchdog(scheduler)
         self._publish = publish
         self._most_runs = most_runs

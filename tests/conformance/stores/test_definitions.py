@@ -207,6 +207,19 @@ def test_what_is_due_comes_longest_due_first_and_bounded(store):
     assert due(store, 9.9) == []
 
 
+def test_what_is_held_back_is_left_out_and_hides_nothing_else(store):
+    for name, times in (("a", (1.0, 2.0)), ("b", (3.0,)), ("c", (9.0,))):
+        deploy(store, deployment_row(name), *[trigger_row(no, name, next_at=at) for no, at in enumerate(times)])
+    with store.transaction() as tx:
+        found = tx.due_triggers(5.0, 2, [("a", 0), ("b", 1), ("nobody", 0)])
+        assert [(row.workflow, row.no) for row in found] == [("a", 1), ("b", 0)]
+        assert tx.due_triggers(5.0, 10, [("a", 0), ("a", 1), ("b", 0)]) == []
+    assert store.definitions.next_trigger() == 1.0
+    assert store.definitions.next_trigger(1.0) == 2.0
+    assert store.definitions.next_trigger(5.0) == 9.0
+    assert store.definitions.next_trigger(9.0) is None
+
+
 def test_a_trigger_that_has_fired_goes_on_from_there(store):
     deploy(store, deployment_row(), trigger_row(cursor=1.0, next_at=10.0), trigger_row(1, next_at=20.0))
     assert store.definitions.next_trigger() == 10.0

@@ -1,6 +1,7 @@
 """What of definitions is kept in an SQL store (the port `DefinitionStore`)."""
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Protocol
 
 from plait.adapters.stores import encoding
@@ -74,7 +75,7 @@ class SqlDefinitions:
             found = self._ask(self._queries.AUTOMATIONS)
         return [encoding.automation_of(columns) for columns in found]
 
-    def next_trigger(self) -> float | None:
+    def next_trigger(self, after: float = -inf) -> float | None:
         """When the next trigger is due."""
-        found = self._ask(self._queries.NEXT_TRIGGER)
+        found = self._ask(self._queries.NEXT_TRIGGER, after)
         return found[0][0] if found else None

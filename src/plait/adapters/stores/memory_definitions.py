@@ -1,8 +1,9 @@
 """What of definitions is kept in memory (the port `DefinitionStore`)."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
+from math import inf
 
 import msgspec
 
@@ -72,9 +73,12 @@ class DefinitionRows:
         rows = sorted(self.triggers.items(), key=lambda item: item[0])
         return [copy_trigger(row) for place, row in rows if workflow is None or place[0] == workflow]
 
-    def due(self, now: float, limit: int, workflows: Mapping[str, WorkflowRow]) -> list[TriggerRow]:
-        """Triggers whose time has come, longest due first."""
-        return [copy_trigger(self.triggers[place]) for at, place in self.times(workflows)[:limit] if at <= now]
+    def due(
+        self, now: float, limit: int, workflows: Mapping[str, WorkflowRow], held: Container[tuple[str, int]]
+    ) -> list[TriggerRow]:
+        """Triggers whose time has come, longest due first, but for those that are held."""
+        places = [place for at, place in self.times(workflows) if at <= now and place not in held]
+        return [copy_trigger(self.triggers[place]) for place in places[:limit]]
 
     def advance(self, row: TriggerRow) -> None:
         """A trigger has fired."""
@@ -125,11 +129,10 @@ class MemoryDefinitions:
             rows = sorted(self._rows().automations.items())
             return [copy.copy(row) for key, row in rows if not keys or key in keys]
 
-    def next_trigger(self) -> float | None:
+    def next_trigger(self, after: float = -inf) -> float | None:
         """When the next trigger is due."""
         with self._reading():
-            times = self._rows().times(self._workflows)
-            return times[0][0] if times else None
+            return next((at for at, _ in self._rows().times(self._workflows) if at > after), None)
 
 
 def copy_deployment(row: DeploymentRow) -> DeploymentRow:

@@ -136,10 +136,10 @@ class MemoryTransaction:
         """A workflow's triggers. Nobody else writes while this transaction is open."""
         return (self._definitions or self._tables.definitions).triggers_of(workflow)
 
-    def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
+    def due_triggers(self, now: float, limit: int = 200, held: Sequence[tuple[str, int]] = ()) -> list[TriggerRow]:
         """Triggers whose time has come. Nobody else writes while this transaction is open."""
         workflows = {**self._tables.workflows, **self._workflows}
-        return (self._definitions or self._tables.definitions).due(now, limit, workflows)
+        return (self._definitions or self._tables.definitions).due(now, limit, workflows, set(held))
 
     def advance_trigger(self, row: TriggerRow) -> None:
         """A trigger has fired."""

@@ -360,12 +360,13 @@ LOCK_TRIGGERS_OF = f"{TRIGGERS_OF} FOR UPDATE"
 _GOES_ON = "NOT EXISTS (SELECT 1 FROM workflows WHERE name = workflow AND paused)"
 
 DUE_TRIGGERS = (
-    f"SELECT {_TRIGGER} FROM triggers WHERE next_at <= %s AND {_GOES_ON} ORDER BY next_at, workflow, no LIMIT %s "
-    "FOR UPDATE SKIP LOCKED"
+    f"SELECT {_TRIGGER} FROM triggers WHERE next_at <= %s AND {_GOES_ON} AND NOT EXISTS "
+    "(SELECT 1 FROM unnest(%s::text[], %s::integer[]) AS held (name, number) WHERE name = workflow AND number = no) "
+    "ORDER BY next_at, workflow, no LIMIT %s FOR UPDATE OF triggers SKIP LOCKED"
 )
-"""Triggers whose time has come, and that no other transaction fires just now."""
+"""Triggers whose time has come, but for some, and that no other transaction fires just now."""
 
-NEXT_TRIGGER = f"SELECT next_at FROM triggers WHERE next_at IS NOT NULL AND {_GOES_ON} ORDER BY next_at LIMIT 1"
+NEXT_TRIGGER = f"SELECT next_at FROM triggers WHERE next_at > %s AND {_GOES_ON} ORDER BY next_at LIMIT 1"
 """When the next one is due."""
 
 # --- retention -------------------------------------------------------------------------------------------------------

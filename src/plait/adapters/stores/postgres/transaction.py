@@ -193,12 +193,14 @@ class PostgresTransaction:
         found = self._execute(queries.LOCK_TRIGGERS_OF, encoding.printable(workflow))
         return [encoding.trigger_of(columns) for columns in found]
 
-    def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
+    def due_triggers(self, now: float, limit: int = 200, held: Sequence[tuple[str, int]] = ()) -> list[TriggerRow]:
         """Triggers whose time has come; another transaction that asks meanwhile gets none of them."""
         self._ask([call(batches.SHARE_GRAPHS), *self._upserts_of_workflows()])
         self._workflows.clear()
         self._show_triggers()
-        return [encoding.trigger_of(columns) for columns in self._execute(queries.DUE_TRIGGERS, now, limit)]
+        names, numbers = [name for name, _ in held], [no for _, no in held]
+        found = self._execute(queries.DUE_TRIGGERS, now, names, numbers, limit)
+        return [encoding.trigger_of(columns) for columns in found]
 
     def advance_trigger(self, row: TriggerRow) -> None:
         """A trigger has fired."""

@@ -400,11 +400,12 @@ TRIGGERS_OF = f"SELECT {_TRIGGER} FROM triggers WHERE workflow = ? ORDER BY no"
 _GOES_ON = "NOT EXISTS (SELECT 1 FROM workflows WHERE name = workflow AND paused)"
 
 DUE_TRIGGERS = (
-    f"SELECT {_TRIGGER} FROM triggers WHERE next_at <= ? AND {_GOES_ON} ORDER BY next_at, workflow, no LIMIT ?"
+    f"SELECT {_TRIGGER} FROM triggers WHERE next_at <= ? AND {_GOES_ON} AND (workflow, no) NOT IN "
+    "(SELECT value ->> 0, value ->> 1 FROM json_each(?)) ORDER BY next_at, workflow, no LIMIT ?"
 )
-"""Triggers whose time has come, of workflows that are not paused."""
+"""Triggers whose time has come, of workflows that are not paused, but for some."""
 
-NEXT_TRIGGER = f"SELECT next_at FROM triggers WHERE next_at IS NOT NULL AND {_GOES_ON} ORDER BY next_at LIMIT 1"
+NEXT_TRIGGER = f"SELECT next_at FROM triggers WHERE next_at > ? AND {_GOES_ON} ORDER BY next_at LIMIT 1"
 """When the next one is due."""
 
 ADVANCE_TRIGGER = "UPDATE triggers SET cursor = ?, next_at = ? WHERE workflow = ? AND no = ?"

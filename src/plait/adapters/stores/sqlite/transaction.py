@@ -1,5 +1,6 @@
 """What one transaction writes (the port `Transaction`), statement by statement."""
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
@@ -158,11 +159,10 @@ class SqliteTransaction:
         found = self._connection.execute(queries.TRIGGERS_OF, (encoding.printable(workflow),))
         return [encoding.trigger_of(columns) for columns in found]
 
-    def due_triggers(self, now: float, limit: int = 200) -> list[TriggerRow]:
+    def due_triggers(self, now: float, limit: int = 200, held: Sequence[tuple[str, int]] = ()) -> list[TriggerRow]:
         """Triggers whose time has come. Nobody else writes while this transaction is open."""
-        return [
-            encoding.trigger_of(columns) for columns in self._connection.execute(queries.DUE_TRIGGERS, (now, limit))
-        ]
+        found = self._connection.execute(queries.DUE_TRIGGERS, (now, json.dumps(list(held)), limit))
+        return [encoding.trigger_of(columns) for columns in found]
 
     def advance_trigger(self, row: TriggerRow) -> None:
         """A trigger has fired."""
