@@ -19,7 +19,7 @@ from bench.report import plain, save, surroundings, table_of
 
 GROUPS = (
     "chain", "fan", "shapes", "runs", "flow", "start", "memory", "sleep", "definitions", "load", "service", "postgres",
-    "partitions",
+    "partitions", "automation",
 )  # fmt: skip
 MOST_SECONDS = 1800
 

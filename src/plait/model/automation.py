@@ -277,3 +277,40 @@ def on_missing() -> And:
         ),
         label="on_missing",
     )
+
+
+# --- where automations stand -----------------------------------------------------------------------------------------
+
+Bounds = tuple[int, ...]
+"""Sets of partitions, as the edges of their ranges (`engine.partitions.keysets`)."""
+
+
+class AssetState(Value):
+    """Where an asset stands after a look: by which condition (its version), what its parts remember, and what was
+    requested in that look. `again`: it has to be looked at in the next one, whatever happens."""
+
+    version: str
+    remembered: dict[str, Bounds] = {}
+    requested: Bounds = ()
+    again: bool = False
+
+
+class Decision(Value):
+    """What a look said of an asset: the partitions that it requested, those that are there, and those of which each
+    part of the condition was true (by the numbers of the parts, `no@dep` for one that looked upstream)."""
+
+    at: float
+    version: str
+    requested: Bounds = ()
+    there: Bounds = ()
+    results: dict[str, Bounds] = {}
+
+
+class Looked(Value):
+    """What is remembered of the last look itself: its number, when it was, what was seen of the updates of the last
+    minutes (hashes), and which asset runs were open."""
+
+    look: int = 0
+    at: float = 0.0
+    seen: tuple[bytes, ...] = ()
+    open: tuple[str, ...] = ()

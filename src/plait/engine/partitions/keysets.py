@@ -138,6 +138,10 @@ class KeySet:
         return KeySet(_covered(edges, 1))
 
     def __and__(self, other: "KeySet") -> "KeySet":
+        if not self.bounds or not other.bounds:
+            return EMPTY
+        if self.bounds == other.bounds:
+            return self
         if len(self.bounds) <= 2 or len(other.bounds) <= 2:
             small, large = sorted((self, other), key=lambda each: len(each.bounds))
             return large.within(*small.bounds) if small.bounds else EMPTY

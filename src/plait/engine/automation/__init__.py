@@ -1,0 +1,1 @@
+"""Which assets are to be made now, by their conditions, and why."""
