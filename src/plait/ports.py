@@ -330,8 +330,9 @@ class RunStore(Protocol):
 
     def delete_runs(self, finished_before: float, limit: int = 1000) -> int:
         """Make at most `limit` final runs vanish that ended before then, the earliest first; returns how many. A run
-        stays as long as the one that it is a part of, whose results may lie with it; so does one for which something
-        lies in the inbox that a service is to decide. Their many rows follow with `empty_trash`."""
+        stays as long as the one that it is a part of, whose results may lie with it; as long as it made what an asset's
+        partition is now, whose value is among its results; and while something lies in the inbox that a service is to
+        decide of it. Their many rows follow with `empty_trash`."""
         ...
 
     def empty_trash(self, most: int = 10_000) -> tuple[list[RunId], bool]:

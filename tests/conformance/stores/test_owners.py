@@ -261,7 +261,7 @@ def test_old_final_runs_are_deleted_with_all_that_belongs_to_them(store):
             events=event_rows(1, 3),
             attempts=[AttemptRow(no=0, attempt=1, state="failed"), AttemptRow(no=0, attempt=2, state="failed")],
             scopes=[ScopeRow(scope="s", path=(), generation=0, length=1)],
-            assets=[AssetRow(key=run_id, partition="", run_id=run_id, no=0, at=1.0)],
+            assets=[AssetRow(key=run_id, partition="", run_id=run_id, no=0, at=1.0, observed=True)],
             asset_events=[AssetEventRow(key="a", partition="", kind="materialized", run_id=run_id, no=0, at=1.0)],
         )
         store.put_inbox(run_id, b"x")
@@ -276,7 +276,7 @@ def test_old_final_runs_are_deleted_with_all_that_belongs_to_them(store):
     assert store.tasks("old", current=False) == []
     assert store.read_inbox("me") == []
     assert [row.run_id for row in store.slots()] == ["new"]
-    assert [row.key for row in store.assets()] == ["new", "old"], "that an asset exists is not forgotten"
+    assert [row.key for row in store.assets()] == ["new", "old"], "what was observed is not forgotten"
     assert [row.run_id for row in store.asset_history("a")] == ["new"]
     assert store.load_graph("h") is not None, "the open run has it"
     assert store.load_graph("other") is not None
@@ -405,6 +405,23 @@ def test_a_run_stays_as_long_as_the_one_that_it_is_a_part_of(store):
     assert store.delete_runs(5.0, limit=2) == 2
     assert [row.run_id for row in store.list_runs()] == ["part-of-part"]
     assert store.delete_runs(5.0) == 1
+
+
+def test_a_run_stays_as_long_as_an_asset_is_what_it_made(store):
+    made = [AssetRow(key="a", partition=day, run_id="old", no=0, at=1.0) for day in ("1", "2")]
+    create(
+        store,
+        run_row("old", state="success", finished_at=1.0),
+        run_row("other", state="success", finished_at=2.0),
+        run_row("new", state="success", finished_at=9.0),
+    )
+    write(store, "old", tasks=[task_row(0)], assets=made)
+    assert store.delete_runs(5.0) == 1
+    assert sorted(row.run_id for row in store.list_runs()) == ["new", "old"]
+    for day, left in (("1", 0), ("2", 1)):
+        write(store, "new", assets=[AssetRow(key="a", partition=day, run_id="new", no=0, at=9.0)])
+        assert store.delete_runs(5.0) == left, "it was made anew"
+    assert [row.run_id for row in store.assets()] == ["new", "new"]
 
 
 def test_a_run_that_is_asked_to_go_on_is_not_deleted(store):

@@ -188,7 +188,7 @@ def test_a_damaged_file(store, path):
     for start in range(revisions.PAGE_SIZE * 2, len(data) - 4096, 4096):
         data[start : start + 2048] = os.urandom(2048)
     path.write_bytes(data)
-    with contextlib.closing(SqliteStore(path)) as other, pytest.raises(StoreError, match=r"damaged"):
+    with pytest.raises(StoreError, match=r"damaged"), contextlib.closing(SqliteStore(path)) as other:
         other.list_runs(limit=1000)
 
 

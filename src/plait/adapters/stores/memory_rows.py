@@ -147,15 +147,16 @@ class Tables:
             self.occurrences.add(rows.run.occurrence)
 
     def old_runs(self, finished_before: float) -> list[RunId]:
-        """Final runs that ended before then, are no part of another one, and of which a service has nothing to
-        decide; the earliest first."""
+        """Final runs that ended before then, are no part of another one, have not made what an asset is now, and of
+        which a service has nothing to decide; the earliest first."""
+        makers = {row.run_id for row in self.assets.values() if not row.observed}
         asked = {row.run_id for row in self.inbox.values()}
         found: list[tuple[float, RunId]] = []
         for run_id, rows in self.runs.items():
             run = rows.run
             if run.state in RUN_TERMINAL and run.finished_at is not None and run.finished_at < finished_before:
                 whole = run.parent.partition("/")[0] if run.parent is not None else None
-                if whole not in self.runs and (run.session or run_id not in asked):
+                if whole not in self.runs and run_id not in makers and (run.session or run_id not in asked):
                     found.append((run.finished_at, run_id))
         return [run_id for _, run_id in sorted(found)]
 

@@ -374,15 +374,21 @@ NEXT_TRIGGER = f"SELECT next_at FROM triggers WHERE next_at > %s AND {_GOES_ON} 
 KEEP_GRAPHS = f"SELECT pg_advisory_xact_lock({LOCKS}, 1)"
 """No run is made until this transaction ends; waits for those that are being made."""
 
-OLD_RUNS = (
-    f"SELECT id, run_id, graph_hash FROM runs WHERE finished_at < %s AND {FINAL} "
-    "AND (parent IS NULL OR NOT EXISTS "
+_OLD = (
+    f"finished_at < %s AND {FINAL} AND (parent IS NULL OR NOT EXISTS "
     "(SELECT 1 FROM runs AS whole WHERE whole.run_id = split_part(runs.parent, '/', 1))) "
     "AND (session OR NOT EXISTS (SELECT 1 FROM inbox WHERE inbox.run_id = runs.run_id)) "
-    "ORDER BY finished_at, run_id LIMIT %s FOR UPDATE SKIP LOCKED"
+    'AND NOT EXISTS (SELECT 1 FROM assets WHERE assets.run_id COLLATE "C" = runs.run_id AND NOT observed)'
 )
-"""Final runs that ended before a time, are no part of another one, of which a service has nothing to decide, and that
-nobody is at."""
+OLD_RUNS = f"SELECT id FROM runs WHERE {_OLD} ORDER BY finished_at, run_id LIMIT %s"
+"""Final runs that ended before a time, are no part of another one, have not made what an asset is now, and of which a
+service has nothing to decide. Looks at all that stay, too."""
+
+STILL_OLD = (
+    f"SELECT id, run_id, graph_hash FROM runs WHERE {_OLD} AND id = ANY (%s::bigint[]) ORDER BY id "
+    "FOR UPDATE SKIP LOCKED"
+)
+"""Those of these runs of which it is still so, and that nobody is at."""
 
 DROP_RUNS = (
     "INSERT INTO trash (run, run_id) SELECT id, run_id FROM runs WHERE id = ANY (%s::bigint[])",

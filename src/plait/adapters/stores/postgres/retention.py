@@ -11,25 +11,17 @@ from plait.adapters.stores.postgres.server import Connection, execute
 from plait.model.ids import RunId
 
 
-def drop(connection: Connection, finished_before: float, limit: int) -> list[RunId]:
-    """Make at most `limit` final runs vanish that ended before then; returns which. What was a part of one that has
-    vanished goes with it."""
+def drop(connection: Connection, runs: Sequence[int], finished_before: float) -> list[RunId]:
+    """Make these runs vanish, as far as they are still old; returns which."""
     execute(connection, queries.KEEP_GRAPHS)
-    graphs: set[str] = set()
-    gone: list[RunId] = []
-    while len(gone) < limit:
-        found = execute(connection, queries.OLD_RUNS, (finished_before, limit - len(gone))).fetchall()
-        if not found:
-            break
-        for statement in queries.DROP_RUNS:
-            execute(connection, statement, ([run for run, _, _ in found],))
-        ids = [RunId(run_id) for _, run_id, _ in found]
-        for statement in queries.DROP_RUNS_BY_ID:
-            execute(connection, statement, (ids,))
-        graphs.update(graph_hash for _, _, graph_hash in found)
-        gone += ids
+    found = execute(connection, queries.STILL_OLD, (finished_before, list(runs))).fetchall()
+    for statement in queries.DROP_RUNS:
+        execute(connection, statement, ([run for run, _, _ in found],))
+    gone = [RunId(run_id) for _, run_id, _ in found]
+    for statement in queries.DROP_RUNS_BY_ID:
+        execute(connection, statement, (gone,))
     execute(connection, queries.DROP_STRAY_INBOX)
-    execute(connection, queries.DELETE_UNUSED_GRAPHS, (sorted(graphs),))
+    execute(connection, queries.DELETE_UNUSED_GRAPHS, (sorted({graph_hash for _, _, graph_hash in found}),))
     return gone
 
 

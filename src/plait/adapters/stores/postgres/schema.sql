@@ -1,4 +1,4 @@
--- The full schema of revision 0004, for fresh databases. A change here goes with a new migration in migrations/versions;
+-- The full schema of revision 0005, for fresh databases. A change here goes with a new migration in migrations/versions;
 -- a test compares the two. All names are relative to the schema that the URL names (`plait`).
 -- Text that is a key is compared byte by byte (COLLATE "C"), as SQLite and Python do.
 
@@ -157,6 +157,9 @@ CREATE TABLE assets (
     observed BOOLEAN NOT NULL DEFAULT false,
     PRIMARY KEY (key, partition)
 );
+
+-- Retention keeps the runs that made what assets are now.
+CREATE INDEX assets_of_run ON assets (run_id COLLATE "C");
 
 -- What happened to assets: they were materialized or observed, or a check looked at one.
 CREATE TABLE asset_events (

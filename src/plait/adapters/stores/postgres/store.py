@@ -228,10 +228,16 @@ class PostgresStore:
         return encoding.run_of(found) if found is not None else None
 
     def delete_runs(self, finished_before: float, limit: int = 1000) -> int:
-        """Make at most `limit` final runs vanish that ended before then."""
-        gone = self._change(lambda connection: retention.drop(connection, finished_before, limit))
-        self._forget(gone)
-        return len(gone)
+        """Make at most `limit` final runs vanish that ended before then. They are looked for before anybody has to wait
+        for that; what was a part of one that has vanished goes with it."""
+        count, gone = 0, 1
+        while gone and count < limit:
+            old = [number for (number,) in self._all(queries.OLD_RUNS, finished_before, limit - count)]
+            dropped = self._change(lambda connection, old=old: retention.drop(connection, old, finished_before))
+            self._forget(dropped)
+            gone = len(dropped)
+            count += gone
+        return count
 
     def empty_trash(self, most: int = 10_000) -> tuple[list[RunId], bool]:
         """Delete rows of runs that have vanished."""

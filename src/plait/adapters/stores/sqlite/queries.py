@@ -413,14 +413,18 @@ ADVANCE_TRIGGER = "UPDATE triggers SET cursor = ?, next_at = ? WHERE workflow = 
 
 # --- retention -------------------------------------------------------------------------------------------------------
 
-OLD_RUNS = (
-    f"SELECT id, run_id, graph_hash FROM runs WHERE finished_at < ? AND {FINAL} "
-    "AND (parent IS NULL OR NOT EXISTS "
+_OLD = (
+    f"finished_at < ? AND {FINAL} AND (parent IS NULL OR NOT EXISTS "
     "(SELECT 1 FROM runs AS whole WHERE whole.run_id = substr(runs.parent, 1, instr(runs.parent, '/') - 1))) "
     "AND (session OR NOT EXISTS (SELECT 1 FROM inbox WHERE inbox.run_id = runs.run_id)) "
-    "ORDER BY finished_at, run_id LIMIT ?"
+    "AND NOT EXISTS (SELECT 1 FROM assets WHERE assets.run_id = runs.run_id AND NOT observed)"
 )
-"""Final runs that ended before a time, are no part of another one, and of which a service has nothing to decide."""
+OLD_RUNS = f"SELECT id FROM runs WHERE {_OLD} ORDER BY finished_at, run_id LIMIT ?"
+"""Final runs that ended before a time, are no part of another one, have not made what an asset is now, and of which a
+service has nothing to decide. Looks at all that stay, too."""
+
+STILL_OLD = f"SELECT id, run_id, graph_hash FROM runs WHERE {_OLD} AND id IN (SELECT value FROM json_each(?))"
+"""Those of these runs of which it is still so."""
 
 DROP_RUN = (
     "INSERT INTO trash (run, run_id) SELECT id, run_id FROM runs WHERE id = ?",

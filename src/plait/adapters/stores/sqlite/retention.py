@@ -12,23 +12,17 @@ from plait.adapters.stores.sqlite import queries
 from plait.model.ids import RunId
 
 
-def drop(connection: sqlite3.Connection, finished_before: float, limit: int) -> int:
-    """Make at most `limit` final runs vanish that ended before then; returns how many. What was a part of one that has
-    vanished goes with it."""
-    graphs: set[str] = set()
-    count = 0
-    while count < limit and (
-        found := connection.execute(queries.OLD_RUNS, (finished_before, limit - count)).fetchall()
-    ):
-        for statement in queries.DROP_RUN:
-            connection.executemany(statement, [(run,) for run, _, _ in found])
-        for statement in queries.DROP_RUN_BY_ID:
-            connection.executemany(statement, [(run_id,) for _, run_id, _ in found])
-        graphs.update(graph_hash for _, _, graph_hash in found)
-        count += len(found)
+def drop(connection: sqlite3.Connection, runs: Sequence[int], finished_before: float) -> int:
+    """Make these runs vanish, as far as they are still old; returns how many."""
+    found = connection.execute(queries.STILL_OLD, (finished_before, json.dumps(list(runs)))).fetchall()
+    for statement in queries.DROP_RUN:
+        connection.executemany(statement, [(run,) for run, _, _ in found])
+    for statement in queries.DROP_RUN_BY_ID:
+        connection.executemany(statement, [(run_id,) for _, run_id, _ in found])
     connection.execute(queries.DROP_STRAY_INBOX)
-    connection.execute(queries.DELETE_UNUSED_GRAPHS, (json.dumps(sorted(graphs)),))
-    return count
+    graphs = sorted({graph_hash for _, _, graph_hash in found})
+    connection.execute(queries.DELETE_UNUSED_GRAPHS, (json.dumps(graphs),))
+    return len(found)
 
 
 def empty(connection: sqlite3.Connection, most: int) -> tuple[list[RunId], bool]:

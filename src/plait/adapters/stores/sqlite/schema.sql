@@ -1,4 +1,4 @@
--- The full schema of revision 0005, for fresh files. A change here goes with a new migration in migrations/versions;
+-- The full schema of revision 0006, for fresh files. A change here goes with a new migration in migrations/versions;
 -- a test compares the two.
 
 CREATE TABLE alembic_version (
@@ -152,6 +152,9 @@ CREATE TABLE assets (
     observed INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (key, partition)
 ) WITHOUT ROWID;
+
+-- Retention keeps the runs that made what assets are now.
+CREATE INDEX assets_of_run ON assets (run_id);
 
 -- What happened to assets: they were materialized or observed, or a check looked at one.
 CREATE TABLE asset_events (

@@ -279,9 +279,15 @@ class SqliteStore:
         return encoding.run_of(found) if found is not None else None
 
     def delete_runs(self, finished_before: float, limit: int = 1000) -> int:
-        """Make at most `limit` final runs vanish that ended before then."""
-        with self._writing() as connection:
-            return retention.drop(connection, finished_before, limit)
+        """Make at most `limit` final runs vanish that ended before then. They are looked for before anybody has to wait
+        for that; what was a part of one that has vanished goes with it."""
+        count, gone = 0, 1
+        while gone and count < limit:
+            old = [number for (number,) in self._all(queries.OLD_RUNS, finished_before, limit - count)]
+            with self._writing() as connection:
+                gone = retention.drop(connection, old, finished_before)
+            count += gone
+        return count
 
     def empty_trash(self, most: int = 10_000) -> tuple[list[RunId], bool]:
         """Delete rows of runs that have vanished. Nobody waits for a turn to write when there are none."""
