@@ -67,7 +67,7 @@ class Pool:
 
     def submit(self, executions: Sequence[Execution], now: float) -> None:
         """Take these, hand out what can be handed out."""
-        get = self.estimates.get
+        get = self.estimates.guess
         for execution in executions:
             run = execution.run
             entry = Entry(execution, get((run.workflow, execution.key)))
