@@ -9,6 +9,7 @@ from plait.model.graph import RESULT, Graph
 from plait.model.ids import RunId, TaskNo
 from plait.model.outcome import Stored
 from plait.model.rows import AssetRow, RunRow
+from plait.model.stimuli import ExecutionFinished
 from plait.model.wire import RunInfo
 from plait.ports import RunStore
 
@@ -82,6 +83,9 @@ class Hosted:
             extra=row.extra,
         )
 
+        self.heard: list[ExecutionFinished] = []
+        """Ends of executions that were decided since the last commit."""
+
     def asset_row(self, key: str) -> AssetRow | None:
         """What is known of an asset: for this run's partition, or of an asset that has none. Of several updates it is
         the last one, also if another run has just made it."""
@@ -111,9 +115,10 @@ class Hosted:
         return self.run.has_output() or bool(self.decided)
 
     def committed(self) -> None:
-        """What was decided from the inbox is not there any more."""
+        """What was decided is recorded; what of it came from the inbox is not there any more."""
         self.delivered.difference_update(self.decided)
         self.decided.clear()
+        self.heard.clear()
 
     @property
     def graph(self) -> Graph:

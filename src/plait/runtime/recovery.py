@@ -50,6 +50,7 @@ class Recovery:
         was_alone = run_id in self._scheduler.suspects or not isinstance(error, (StoreError, OSError))
         self._scheduler.release(run_id)
         if isinstance(error, StaleToken):
+            self._scheduler.unrecorded.take(run_id)
             log.info("run %s: another process goes on with it", run_id)
             return
         self._scheduler.suspects.add(run_id)
@@ -78,6 +79,7 @@ class Recovery:
             except StaleToken:
                 log.info("run %s: another process goes on with it", run_id)
                 self._scheduler.suspects.discard(run_id)
+                self._scheduler.unrecorded.take(run_id)
             except Exception as problem:  # noqa: BLE001  whatever it is, it is counted, and said in the end
                 self.set_back(run_id, problem, counts=not isinstance(problem, StoreError))
 
@@ -110,5 +112,6 @@ class Recovery:
         reason = f"the scheduler could not go on with it: {told}"[:1000]
         self._scheduler.store.let_go([run_id], self._scheduler.owner, self._scheduler.clock.now(), crashed=reason)
         self._scheduler.suspects.discard(run_id)
+        self._scheduler.unrecorded.take(run_id)
         with self._lock:
             self._setbacks.pop(run_id, None)

@@ -50,6 +50,7 @@ from plait.runtime.deliveries import Deliveries
 from plait.runtime.hosted import Hosted
 from plait.runtime.run_request import RunRequest, first_row
 from plait.runtime.timers import Timers
+from plait.runtime.unrecorded import Unrecorded
 
 log = logging.getLogger("plait.scheduler")
 MOST_STIMULI = 2000
@@ -131,6 +132,7 @@ class Scheduler:
         """Whether nobody waits for the end of a task run as yet, so that its transaction can gather some more."""
         self.recover: Callable[[Hosted, BaseException], None] | None = None
         """Takes runs that failed in this process, to go on with them from their rows; nobody does that in a session."""
+        self.unrecorded = Unrecorded()
         self.handed_over: dict[RunId, Token] = {}
         """Runs that left with the execution of their body, of which no end was reported yet."""
         self.suspects: set[RunId] = set()
@@ -254,7 +256,8 @@ class Scheduler:
             self.runs[run_id] = hosted  # first: from now on, what executors keep of it is reported here
             self.handed_over.pop(run_id, None)
             with self._hosting(run_id):
-                kept = self._keep(hosted, snapshot)
+                ended = [each for each in self.unrecorded.take(run_id) if self.is_live(run_id, each.no, each.token)]
+                kept = self._keep(hosted, snapshot, [each.token for each in ended])
                 if RunState(row.state) is RunState.QUEUED:
                     self.admission.admit(hosted)
                     return row
@@ -262,16 +265,16 @@ class Scheduler:
                     self.admission.take_place(hosted)
             # Now, and not by way of the inbox: what executors kept may have been reported already, and that their task
             # runs hold slots is known only from here on.
-            for stimulus in (*first(run), OwnerChanged(epoch=row.epoch, kept=kept)):
+            for stimulus in (*first(run), OwnerChanged(epoch=row.epoch, kept=kept), *ended):
                 if hosted.error is None:
                     self._decide(hosted, stimulus, self.clock.now())
         return row
 
-    def _keep(self, hosted: Hosted, snapshot: RunSnapshot) -> tuple[Token, ...]:
-        """Which executions of a run that was taken over go on; they, and the run itself, keep their slots."""
+    def _keep(self, hosted: Hosted, snapshot: RunSnapshot, kept: list[Token]) -> tuple[Token, ...]:
+        """Which executions of a run that was taken over go on, beside those in `kept`; they, and the run itself, keep
+        their slots."""
         run = hosted.run
         live = {task.token: task for task in run.tasks.values() if task.state in LIVE}
-        kept: list[Token] = []
         for executor in self.executors.values():
             for token in executor.adopt(run.run_id):
                 if token in live:
@@ -337,6 +340,8 @@ class Scheduler:
                 urgent = urgent or not (isinstance(report, Started) or self._can_wait(report))
                 continue
             urgent = urgent or not isinstance(report, Started)
+            if run_id not in self.handed_over and self.unrecorded.hear(run_id, said(report)):
+                continue
             if not isinstance(report, Started) and self.handed_over.get(run_id) == report.token:
                 del self.handed_over[run_id]
             self.strays(report)
@@ -465,6 +470,7 @@ class Scheduler:
                 self._tickets.append(said.ticket)
             hosted = self.runs.get(said.run_id)
             if hosted is None or hosted.error is not None:
+                self.unrecorded.hear(said.run_id, said.stimulus)
                 continue
             if said.number is None:
                 self._decide(hosted, said.stimulus, now)
@@ -473,8 +479,9 @@ class Scheduler:
                 self._deliveries.decided(hosted, said.number)
 
     def _decide(self, hosted: Hosted, stimulus: Stimulus, now: float) -> None:
-        if isinstance(stimulus, ExecutionFinished) and stimulus.outcome.outputs:
-            task = hosted.run.tasks.get(stimulus.no)
+        if isinstance(stimulus, ExecutionFinished):
+            hosted.heard.append(stimulus)
+            task = hosted.run.tasks.get(stimulus.no) if stimulus.outcome.outputs else None
             if task is not None and task.token == stimulus.token:
                 hosted.outputs.put(stimulus.no, stimulus.outcome.outputs)
         try:
@@ -555,6 +562,8 @@ class Scheduler:
             self.timers.forget_run(run_id)
             self.limits.forget_run(run_id)
             if self.recover is not None and not each.row.session:
+                # What made a decision raise is not told again: it would raise again.
+                self.unrecorded.failed(run_id, each.heard if isinstance(error, (StoreError, OSError)) else ())
                 self.recover(each, error)
             else:
                 each.ended.set()
