@@ -8,7 +8,7 @@ from tests.service.house import House
 from tests.service.kills.driver import Driver
 from tests.service.kills.storm import Storm, restarts
 
-KILLS = 6
+KILLS = 5
 
 
 def test_a_storm_on_sqlite(tmp_path, nursery):
