@@ -10,7 +10,7 @@ from plait.testing.simulate import main, told
 from plait.testing.simulation import SCENARIOS, Faults, simulate
 from tests.simulation.regressions import REGRESSIONS
 
-SEEDS = 200
+SEEDS = 400
 AT_ONCE = 50
 
 
