@@ -17,6 +17,7 @@ from plait.ports import (
     Clock,
     EventBus,
     Executor,
+    IdSource,
     LogReader,
     ResultStore,
     Runner,
@@ -154,6 +155,13 @@ def clock() -> Clock:
     from plait.adapters.clock import SystemClock
 
     return SystemClock()
+
+
+def ids() -> IdSource:
+    """New ids."""
+    from plait.adapters.ids import Uuid7Source
+
+    return Uuid7Source()
 
 
 def result_store(settings: Settings) -> ResultStore:

@@ -22,9 +22,17 @@ _LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "pl
 
 class Interrupts:
     """While entered: SIGINT calls `cancel` on a thread, if there `is_something` to cancel yet; a second one exits the
-    process with code 130."""
+    process with code 130. `first` and `second` are what people are told then."""
 
-    def __init__(self, cancel: Callable[[], None], is_something: Callable[[], bool]):
+    def __init__(
+        self,
+        cancel: Callable[[], None],
+        is_something: Callable[[], bool],
+        *,
+        first: str = "cancelling the run; once more to kill it",
+        second: str = "plait run --resume goes on where this run was",
+    ):
+        self._first, self._second = first, second
         self._cancel = cancel
         self._is_something = is_something
         self._before: Any = None
@@ -59,9 +67,9 @@ class Interrupts:
     def _heard(self) -> None:
         self.count += 1
         if self.count > 1:
-            os.write(2, b"\nplait: killed; plait run --resume goes on where this run was\n")
+            os.write(2, f"\nplait: killed; {self._second}\n".encode())
             os._exit(KILLED)  # worker processes see our end, and end
-        os.write(2, b"\nplait: cancelling the run; once more to kill it\n")
+        os.write(2, f"\nplait: {self._first}\n".encode())
         threading.Thread(target=self._say_cancel, name="plait-cancel", daemon=True).start()
 
     def _say_cancel(self) -> None:

@@ -11,113 +11,25 @@ the cursor, or neither. No run is made twice, and its occurrence (`occurrence_of
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
+from itertools import islice
 
 import msgspec
 
 from plait.engine.partitions import mappings
 from plait.engine.partitions.keysets import KeySet
 from plait.engine.partitions.mappings import AskCode, Sides
-from plait.engine.partitions.spaces import DynamicKeys, Space, pieces, space_of, text_of
-from plait.model.graph import Graph
+from plait.engine.partitions.spaces import DynamicKeys, MultiSpace, Space, WindowSpace, pieces, space_of, text_of
+from plait.model.backfills import OVER, BackfillPlan, BackfillState, Cursor, Flight, Group, Need, Standing
+from plait.model.errors import UsageError
 from plait.model.ids import RunId
-from plait.model.partitions import InTime, Slices
-from plait.model.partitions import Mapping as PartitionMapping
+from plait.model.partitions import InTime
 from plait.model.policies import Value
+from plait.model.rows import BackfillRow
 
 AT_ONCE = 50
 """Runs that one step makes at most (C8)."""
 LOOKED_AT = 200
 """Pieces of a group that one step looks at, before it takes the time to look at all."""
-WHOLE = 0
-"""As the size of a piece: a whole range."""
-
-
-class BackfillState(StrEnum):
-    """What has become of a backfill. It is over when it is a success (all is done, or was skipped on purpose), failed
-    (something of it did), or cancelled."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    CANCELLING = "cancelling"
-    SUCCESS = "success"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-OVER = frozenset({BackfillState.SUCCESS, BackfillState.FAILED, BackfillState.CANCELLED})
-
-
-class Need(Value):
-    """A group waits for partitions of group number `group`: those that `mapping` leads to, none for all that it has."""
-
-    group: int
-    mapping: PartitionMapping | None = None
-
-
-class Group(Value):
-    """What one run makes: `assets`, or (none) a workflow for dates. `slices`: its partitions, none where there are
-    none, which is one run. `targets`: the edges of the ranges of ordinals that are to be made."""
-
-    name: str
-    graph: Graph
-    targets: tuple[int, ...]
-    assets: tuple[str, ...] = ()
-    slices: Slices | None = None
-    needs: tuple[Need, ...] = ()
-
-    @property
-    def keys(self) -> KeySet:
-        """What is to be made."""
-        return KeySet(self.targets)
-
-
-class BackfillPlan(Value):
-    """What a backfill is to do. `target`: the code location; `size`: partitions a run makes (`WHOLE`: a range);
-    `most`: runs at the same time; `backward`: the last partitions first; `session`: whether the process that asked for
-    it drives it. `now`: as of when it was planned (epoch seconds). `params`: those of a workflow's runs, as JSON."""
-
-    groups: tuple[Group, ...]
-    target: str
-    now: float
-    size: int = 1
-    most: int = 4
-    backward: bool = False
-    session: bool = False
-    params: bytes = b"{}"
-    tags: tuple[str, ...] = ()
-
-
-class Flight(Value, array_like=True):
-    """A run that is on its way: the ordinals from `start` to before `stop` of a group."""
-
-    group: int
-    start: int
-    stop: int
-    run_id: RunId
-
-    @property
-    def keys(self) -> KeySet:
-        """What it is to make."""
-        return KeySet((self.start, self.stop))
-
-
-class Standing(msgspec.Struct):
-    """How far a group is: the edges of ranges that are done, that failed, and that were skipped because something that
-    they are made from failed; and of how many runs."""
-
-    done: tuple[int, ...] = ()
-    failed: tuple[int, ...] = ()
-    skipped: tuple[int, ...] = ()
-    runs: int = 0
-    runs_failed: int = 0
-
-
-class Cursor(msgspec.Struct):
-    """How far a backfill is, by group."""
-
-    groups: list[Standing]
-    flights: list[Flight] = []
 
 
 class Start(Value):
@@ -164,6 +76,14 @@ def occurrence_of(backfill: str, start: Start) -> str:
     return f"backfill:{backfill}:{start.group}:{start.start}-{start.stop}"
 
 
+def _targets(group: Group) -> KeySet:
+    return KeySet(group.targets)
+
+
+def _keys_of(flight: Flight) -> KeySet:
+    return KeySet((flight.start, flight.stop))
+
+
 class Backfill:
     """A backfill at work: its plan, its cursor, and how the partitions of its groups are numbered."""
 
@@ -189,7 +109,7 @@ class Backfill:
         standing = self.cursor.groups[group]
         done, failed, skipped = (len(KeySet(each)) for each in (standing.done, standing.failed, standing.skipped))
         running = sum(flight.stop - flight.start for flight in self.cursor.flights if flight.group == group)
-        total = len(self.plan.groups[group].keys)
+        total = len(_targets(self.plan.groups[group]))
         return Progress(total=total, done=done, failed=failed, skipped=skipped, running=running)
 
     def left(self, group: int) -> KeySet:
@@ -197,7 +117,7 @@ class Backfill:
         standing = self.cursor.groups[group]
         gone = KeySet(standing.done) | KeySet(standing.failed) | KeySet(standing.skipped)
         flights = KeySet.ranges_of((each.start, each.stop) for each in self.cursor.flights if each.group == group)
-        return self.plan.groups[group].keys - gone - flights
+        return _targets(self.plan.groups[group]) - gone - flights
 
     def state(self, state: BackfillState) -> BackfillState:
         """What a backfill in this state is now."""
@@ -215,6 +135,38 @@ class Backfill:
         space = self._spaces[group]
         return text_of(space, keys) if space is not None else None
 
+    def runs(self, group: int) -> int:
+        """How many runs a group takes in all."""
+        keys, space, size = _targets(self.plan.groups[group]), self._spaces[group], self.plan.size
+        if isinstance(space, MultiSpace):
+            return sum(1 for _ in pieces(space, keys, size or max(1, len(keys))))
+        return sum(-((start - stop) // (size or stop - start)) for start, stop in keys.ranges)
+
+    def ends(self, group: int) -> tuple[str | None, str | None] | None:
+        """The texts of the partitions with which a group begins and ends, none for one with nothing to do."""
+        keys = _targets(self.plan.groups[group])
+        if not keys:
+            return None
+        edges = [KeySet.span(no, no + 1) for no in (keys.first, keys.last)]
+        first, last = (self.text(group, edge) for edge in (reversed(edges) if self._is_backward(group) else edges))
+        return first, last
+
+    def ranges(self, group: int, most: int = 10) -> list[str]:
+        """The first ranges of what a group is to make, as partition texts."""
+        return self.ranges_of(group, _targets(self.plan.groups[group]), most)
+
+    def ranges_of(self, group: int, keys: KeySet, most: int = 10) -> list[str]:
+        """The first ranges of some ordinals of a group, as partition texts."""
+        space = self._spaces[group]
+        if space is None:
+            return []
+        return [text_of(space, piece) for piece in islice(pieces(space, keys, max(1, len(keys))), most)]
+
+    def begin_of(self, start: Start) -> float | None:
+        """The moment at which the window of a run begins, none for what is not in time."""
+        space = self._spaces[start.group]
+        return space.window(start.start)[0] if isinstance(space, WindowSpace) else None
+
     # --- what ends ----------------------------------------------------------------------------------------------------
 
     def ended(self, flight: Flight, *, ok: bool) -> None:
@@ -223,11 +175,11 @@ class Backfill:
         standing = self.cursor.groups[flight.group]
         standing.runs += 1
         if ok:
-            standing.done = (KeySet(standing.done) | flight.keys).bounds
+            standing.done = (KeySet(standing.done) | _keys_of(flight)).bounds
             return
         standing.runs_failed += 1
-        standing.failed = (KeySet(standing.failed) | flight.keys).bounds
-        self._skip_below(flight.group, flight.keys)
+        standing.failed = (KeySet(standing.failed) | _keys_of(flight)).bounds
+        self._skip_below(flight.group, _keys_of(flight))
 
     def _skip_below(self, group: int, keys: KeySet) -> None:
         waiting = [(group, keys)]
@@ -297,7 +249,7 @@ class Backfill:
 
     def _is_there(self, number: int, need: Need, piece: KeySet, done: KeySet) -> bool:
         """Whether what a piece is made from is done, as far as this backfill makes it."""
-        targets = self.plan.groups[need.group].keys
+        targets = _targets(self.plan.groups[need.group])
         needed = self._needed(number, need, piece) & targets
         if need.group == number:
             needed -= piece
@@ -306,13 +258,13 @@ class Backfill:
     def _needed(self, number: int, need: Need, piece: KeySet) -> KeySet:
         sides = self._sides(number, need)
         if need.mapping is None or sides is None:
-            return self.plan.groups[need.group].keys
+            return _targets(self.plan.groups[need.group])
         return mappings.upstream(need.mapping, piece, sides).keys
 
     def _made_from(self, number: int, need: Need, keys: KeySet) -> KeySet:
         sides = self._sides(number, need)
         if need.mapping is None or sides is None:
-            return self.plan.groups[number].keys
+            return _targets(self.plan.groups[number])
         return mappings.downstream(need.mapping, keys, sides)
 
     def _sides(self, number: int, need: Need) -> Sides | None:
@@ -324,15 +276,27 @@ CUT = 1000
 """Backwards, so many ordinals are cut into pieces at a time."""
 
 
-def groups_of(names: Sequence[str], needs: Mapping[str, Sequence[str]], alike: Mapping[str, object]) -> list[list[str]]:
-    """Assets (upstream ones first) as groups that one run makes each. `needs`: what each waits for, of these; `alike`:
-    what assets have in common that may be made by one run, none for one that is alone. Groups come in an order in which
-    none waits for a later one."""
+def moved_to(row: BackfillRow, state: BackfillState, now: float) -> BackfillRow:
+    """A backfill that somebody pauses, lets go on, or cancels. Raises UsageError when it is over."""
+    if BackfillState(row.state) in OVER:
+        raise UsageError(f"backfill {row.id} is over: it is {row.state}")
+    if row.state == BackfillState.CANCELLING.value and state is not BackfillState.CANCELLING:
+        raise UsageError(f"backfill {row.id} is being cancelled")
+    return msgspec.structs.replace(row, state=state.value, updated_at=now)
+
+
+def groups_of(
+    names: Sequence[str], needs: Mapping[str, Mapping[str, bool]], alike: Mapping[str, object]
+) -> list[list[str]]:
+    """Assets (upstream ones first) as groups that one run makes each. `needs`: what each waits for, of these, and
+    whether that may be made by the same run; `alike`: what assets have in common that may be made by one run, none for
+    one that is alone. Groups come in an order in which none waits for a later one."""
     groups: list[list[str]] = []
     kinds: list[object] = []
     place: dict[str, int] = {}
     for name in names:
-        first = max((place[other] for other in needs[name] if other != name), default=0)
+        above = ((other, together) for other, together in needs[name].items() if other != name)
+        first = max((place[other] + (not together) for other, together in above), default=0)
         kind = alike[name]
         fits = (no for no in range(first, len(groups)) if kind is not None and kinds[no] == kind)
         number = next(fits, None)

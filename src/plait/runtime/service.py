@@ -24,9 +24,11 @@ from plait.model.errors import StaleToken, StoreError
 from plait.model.ids import TOKEN_BITS, RunId
 from plait.model.outcome import Verdict
 from plait.model.states import LIVE, RUN_TERMINAL, RunState
-from plait.model.stimuli import ExecutionLost, Stimulus
+from plait.model.stimuli import CancelRequested, ExecutionLost, Stimulus, encode_stimulus
 from plait.model.wire import Finished, Report, Returned, Started
 from plait.runtime.firing import MOST_RUNS, Firing
+from plait.runtime.backfills import Backfills
+from plait.runtime.firing import Firing
 from plait.runtime.hosted import Hosted
 from plait.runtime.lease import Lease, look_around
 from plait.runtime.node_runs import NodeRuns
@@ -64,6 +66,7 @@ class Service:
         self.recovery = Recovery(scheduler)
         self.firing = Firing(scheduler, most_runs)
         self.watchdog = Watchdog(scheduler)
+        self.backfills = Backfills(scheduler, self._cancel)
         self._publish = publish
         self._most_runs = most_runs
         self._beats = 0
@@ -118,6 +121,8 @@ class Service:
             case "inbox":  # also for a run that is over, which is nobody's
                 look_around(self.scheduler)
                 self.claim()
+            case "backfills":
+                self.backfills.look()
             case "owner":
                 pass
             case _:
@@ -130,11 +135,15 @@ class Service:
         self._take_stock()
         self.claim()
         self.watchdog.look()
+        self.backfills.look()
+        self.scheduler.store.partitions.compact()
         look_around(self.scheduler)
         self.scheduler.nudge()
 
     def next_timer(self) -> float | None:
         """When there is something to do next (epoch seconds)."""
+        if self.backfills.due:
+            return self.scheduler.clock.now()
         times = (self.scheduler.next_timer(), self.firing.next_at, self.recovery.next_at)
         return min((at for at in times if at is not None), default=None)
 
@@ -151,6 +160,7 @@ class Service:
             self.recovery.go_on(now)
             self.scheduler.pump()
         self.scheduler.on_time()
+        self.backfills.on_time()
         self.tell()
 
     def tell(self) -> None:
@@ -236,6 +246,16 @@ class Service:
                 self.scheduler.store.let_go(ended, self.scheduler.owner, self.scheduler.clock.now())
                 for run_id in ended:
                     self.scheduler.release(run_id)
+
+    def _cancel(self, run_id: RunId) -> None:
+        """Ask whoever has a run to cancel it."""
+        said = CancelRequested(reason="its backfill is being cancelled")
+        if run_id in self.scheduler.runs:
+            self.scheduler.post(run_id, said)
+            self.scheduler.pump()
+        else:
+            self.scheduler.store.put_inbox(run_id, encode_stimulus(said))
+            self._publish("inbox")
 
     def _deployed(self, workflow: str) -> RunRequest | None:
         """A run of a deployed workflow that a task starts, as far as it is known before it."""

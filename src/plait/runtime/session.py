@@ -8,6 +8,7 @@ decided in the background; one keeps the lease.
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from plait.engine.decide import Decision
 from plait.engine.run import Run
 from plait.model.errors import StaleToken, UsageError
 from plait.model.ids import RunId
+from plait.model.rows import RunRow
 from plait.model.states import RUN_TERMINAL, RunState
 from plait.model.stimuli import CancelRequested, ClearRequested, InputReceived, encode_stimulus
 from plait.model.wire import Execution
@@ -47,6 +49,8 @@ from plait.runtime.wait_nodes import WaitNodes
 from plait.worker.arguments import with_defaults
 from plait.worker.code import LoadedCode
 from plait.worker.harness import Harness
+
+log = logging.getLogger("plait.session")
 
 
 class Mailbox(Protocol):
@@ -175,6 +179,22 @@ class Session:
         except BaseException:
             self.forget(request.run_id)
             raise
+
+    def take_in(self, row: RunRow, live: LiveGraph) -> None:
+        """A run of this session's is going to be hosted, by who makes it."""
+        self.code.register(live)
+        self._mailboxes[row.run_id] = queue.SimpleQueue()
+
+    def leave(self, run_id: RunId) -> None:
+        """Nobody waits for a run: what this process keeps of it goes when it is over."""
+        self._abandoned.add(run_id)
+
+    def wait_here(self, run_id: RunId) -> None:
+        """Run the body of a flow, on this thread, that nobody waits for."""
+        try:
+            self.wait(run_id)
+        except Exception as error:  # noqa: BLE001  it has stopped the run in this process, and whoever hears of ends hears it
+            log.warning("run %s: %s", run_id, error)
 
     def resume(self, run_id: RunId, definitions: Definitions, *, tasks: Sequence[str] = ()) -> None:
         """Go on with a crashed run; run the failures (and what is below them) of a failed one again.

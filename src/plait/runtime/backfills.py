@@ -1,0 +1,165 @@
+"""Moving backfills on: the runs that can begin now, made in the transaction that writes down that they have.
+
+Every process that may drive a backfill does this, whenever one of its runs ends, somebody says something to it, or some
+time has passed: who comes second finds that there is nothing to do. See `engine.backfill`.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from plait.engine.backfill import Backfill, Start, decode, encode, occurrence_of
+from plait.engine.partitions.mappings import AskCode
+from plait.engine.partitions.spaces import has_dynamic, parse, space_of
+from plait.engine.schedules import moment
+from plait.model.backfills import OVER, BackfillState, Flight
+from plait.model.graph import Graph
+from plait.model.ids import RunId
+from plait.model.rows import BackfillRow, RunRow
+from plait.model.states import RUN_TERMINAL, RunState
+from plait.model.wire import PARTITION_KEYS
+from plait.ports import Transaction
+from plait.runtime.hosted import Hosted
+from plait.runtime.run_request import RunRequest, first_row
+from plait.runtime.scheduler import Scheduler
+
+BACKFILL = "backfill"
+"""In the `extra` of a run: the backfill that it belongs to."""
+log = logging.getLogger("plait.backfills")
+
+
+class Backfills:
+    """Moves backfills on for one scheduler: those that sessions drive or, for a service, those that services do.
+
+    `cancel` asks a run to end; `begins` is told of a run before it is hosted here; `ask` calls functions of mappings.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        cancel: Callable[[RunId], None],
+        *,
+        session: bool = False,
+        begins: Callable[[RunRow, Graph], None] = lambda row, graph: None,
+        ask: AskCode | None = None,
+    ):
+        self._scheduler = scheduler
+        self._cancel = cancel
+        self._session = session
+        self._begins = begins
+        self._ask = ask
+        self.due: set[str] = set()
+        """Backfills of which a run has ended here."""
+        self.on_due: Callable[[], None] = scheduler.nudge
+        scheduler.carrier.on_end.append(self._ended)
+
+    def _ended(self, hosted: Hosted) -> None:
+        backfill = hosted.row.extra.get(BACKFILL)
+        if backfill is not None:
+            self.due.add(str(backfill))
+            self.on_due()
+
+    def look(self) -> None:
+        """Move on all that are open."""
+        for row in self._scheduler.store.partitions.backfills(open_only=True, limit=1000):
+            self.move(row.id)
+
+    def on_time(self) -> None:
+        """Move on those of which runs have ended here."""
+        while self.due:
+            backfill = self.due.pop()
+            try:
+                self.move(backfill)
+            except BaseException:
+                self.due.add(backfill)
+                raise
+
+    def move(self, id: str) -> BackfillRow | None:
+        """Move a backfill on, as far as it goes now. Returns its row, none for one that is not there."""
+        scheduler = self._scheduler
+        known = scheduler.store.partitions.backfill(id)
+        if known is None:
+            return None
+        plan, _ = decode(known.plan, known.cursor)
+        if BackfillState(known.state) in OVER or plan.session != self._session:
+            return known
+        for group in plan.groups:
+            scheduler.store.save_graph(group.graph.hash(), group.graph)
+        made: list[tuple[RunRow, Graph]] = []
+        with scheduler.lock:  # nobody takes stock between the making of a run and its hosting
+            with scheduler.store.transaction() as tx:
+                row = tx.backfill(id)
+                if row is None or BackfillState(row.state) in OVER:
+                    return row
+                work = Backfill(*decode(row.plan, row.cursor), dynamic=scheduler.store.partitions.keys, ask=self._ask)
+                made = self._step(tx, row, work)
+            for run, graph in made:
+                self._begins(run, graph)
+                scheduler.host(run, graph)
+        scheduler.pump()
+        if row.state == BackfillState.CANCELLING.value:
+            for flight in work.cursor.flights:
+                self._cancel(flight.run_id)
+        return row
+
+    def _step(self, tx: Transaction, row: BackfillRow, work: Backfill) -> list[tuple[RunRow, Graph]]:
+        """Take in what has ended, begin what can begin, and write it down."""
+        made: list[tuple[RunRow, Graph]] = []
+        for flight in list(work.cursor.flights):
+            ok = self._came_to(flight)
+            if ok is not None:
+                work.ended(flight, ok=ok)
+        if row.state == BackfillState.RUNNING.value:
+            for start in work.starts():
+                group = work.plan.groups[start.group]
+                run = self._row(row.id, work, start)
+                work.began(start, run.run_id)
+                if tx.create_run(run):
+                    made.append((run, group.graph))
+                else:  # a copy of the database was put back: that run was made before, and what came of it is not known
+                    log.warning("backfill %s: the run %s was made before", row.id, run.occurrence)
+                    work.ended(work.cursor.flights[-1], ok=False)
+        state = work.state(BackfillState(row.state)).value
+        cursor = encode(work.cursor)
+        if state != row.state or cursor != row.cursor:
+            row.state, row.cursor, row.updated_at = state, cursor, self._scheduler.clock.now()
+            tx.save_backfill(row)
+        return made
+
+    def _came_to(self, flight: Flight) -> bool | None:
+        """Whether a run that is over has succeeded; none while it goes on, or waits for who resumes it."""
+        run = self._scheduler.store.get_run(flight.run_id)
+        if run is None:  # deleted: it was over long ago
+            return False
+        state = RunState(run.state)
+        if state not in RUN_TERMINAL or (state is RunState.CRASHED and run.session):
+            return None
+        return state is RunState.SUCCESS
+
+    def _row(self, id: str, work: Backfill, start: Start) -> RunRow:
+        plan, group = work.plan, work.plan.groups[start.group]
+        extra: dict[str, Any] = {BACKFILL: id}
+        logical: str | None = None
+        if group.assets:
+            extra["assets"] = list(group.assets)
+        else:
+            begin = work.begin_of(start)
+            logical = moment(begin) if begin is not None else start.text
+        if group.assets and group.slices is not None and has_dynamic(group.slices) and start.text is not None:
+            space = space_of(group.slices, self._scheduler.store.partitions.keys)
+            extra[PARTITION_KEYS] = [space.key(no) for no in parse(space, start.text)]
+        request = RunRequest(
+            graph=group.graph,
+            params=plan.params,
+            lengths=plan.lengths,
+            logical_date=logical,
+            partition=start.text if group.assets else None,
+            target=plan.target,
+            tags=group.graph.tags,
+            session=plan.session,
+            occurrence=occurrence_of(id, start),
+            extra=extra,
+        )
+        scheduler = self._scheduler
+        graph_hash = group.graph.hash()
+        return first_row(request, scheduler.ids.run_id(), graph_hash, scheduler.owner, scheduler.clock.now())
