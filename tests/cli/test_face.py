@@ -10,7 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from plait import __version__
+from plait.cli.backfills import COMMANDS as BACKFILLS
 from plait.cli.main import COMMANDS, cli
+from plait.cli.partitions import COMMANDS as PARTITIONS
 from plait.cli.runs import COMMANDS as RUNS
 from plait.cli.schedules import COMMANDS as SCHEDULES
 from tests.cli.conftest import Command
@@ -40,7 +42,8 @@ def test_version() -> None:
 
 def _commands() -> list[tuple[str, click.Command]]:
     found: list[tuple[str, click.Command]] = []
-    for prefix, table in (("", COMMANDS), ("runs ", RUNS), ("schedules ", SCHEDULES)):
+    groups = (("runs ", RUNS), ("schedules ", SCHEDULES), ("backfills ", BACKFILLS), ("partitions ", PARTITIONS))
+    for prefix, table in (("", COMMANDS), *groups):
         for name, (where, _) in table.items():
             module, _, attribute = where.partition(":")
             found.append((prefix + name, getattr(importlib.import_module(module), attribute)))

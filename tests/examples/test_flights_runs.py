@@ -88,3 +88,29 @@ def test_an_unknown_partition_is_told(surroundings):
     assert done.returncode == 2
     assert "2012-12-31" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_backfill_that_is_killed_counts_every_flight_once(surroundings, tmp_path):
+    """Two of the 365 days, which take a quarter of an hour; the year has its 336,776 flights that way, too."""
+    env = surroundings | {"PLAIT_HOME": str(tmp_path / "home"), "FLIGHTS_DATA": str(tmp_path / "data")}
+    days = ["--partitions", "2013-02-08...2013-02-09", "--concurrency", "1"]
+    command = [sys.executable, "-m", "plait", "backfill", str(FLIGHTS / "flights_assets.py")]
+    process = subprocess.Popen([*command, *days], env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    id = next(line.split()[1] for line in process.stderr if line.startswith("backfill "))
+    next(line for line in process.stderr if line.startswith("1 of 2"))
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    view = plait(env, "backfill", str(FLIGHTS / "flights_assets.py"), "--resume", id, "--json")
+    assert (view["state"], view["done"]) == ("success", 2)
+    counted = plait(env, "partitions", "list", str(FLIGHTS / "flights_assets.py"), "--json")["assets"]
+    assert [each["materialized"] for each in counted] == [2] * 8
+    code = (
+        "import sys, duckdb\n"
+        "table = duckdb.connect(sys.argv[1], read_only=True)\n"
+        "print(table.sql('SELECT count(*), count(DISTINCT flight_date) FROM flights').fetchall())\n"
+    )
+    (warehouse,) = Path(env["FLIGHTS_DATA"]).rglob("*.duckdb")
+    done = subprocess.run([sys.executable, "-c", code, str(warehouse)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[(1614, 2)]\n"

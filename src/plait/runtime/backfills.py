@@ -31,7 +31,8 @@ log = logging.getLogger("plait.backfills")
 class Backfills:
     """Moves backfills on for one scheduler: those that sessions drive or, for a service, those that services do.
 
-    `cancel` asks a run to end; `begins` is told of a run before it is hosted here; `ask` calls functions of mappings.
+    `cancel` asks a run to end; `begins` is told of a run before it is hosted here, `begun` after that; `ask` calls
+    functions of mappings.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Backfills:
         *,
         session: bool = False,
         begins: Callable[[RunRow, Graph], None] = lambda row, graph: None,
+        begun: Callable[[RunRow, Graph], None] = lambda row, graph: None,
         ask: AskCode | None = None,
     ):
         self._scheduler = scheduler
         self._cancel = cancel
         self._session = session
         self._begins = begins
+        self._begun = begun
         self._ask = ask
         self.due: set[str] = set()
         """Backfills of which a run has ended here."""
@@ -97,6 +100,8 @@ class Backfills:
                 self._begins(run, graph)
                 scheduler.host(run, graph)
         scheduler.pump()
+        for run, graph in made:
+            self._begun(run, graph)
         if row.state == BackfillState.CANCELLING.value:
             for flight in work.cursor.flights:
                 self._cancel(flight.run_id)

@@ -26,9 +26,8 @@ from plait.model.outcome import Verdict
 from plait.model.states import LIVE, RUN_TERMINAL, RunState
 from plait.model.stimuli import CancelRequested, ExecutionLost, Stimulus, encode_stimulus
 from plait.model.wire import Finished, Report, Returned, Started
-from plait.runtime.firing import MOST_RUNS, Firing
 from plait.runtime.backfills import Backfills
-from plait.runtime.firing import Firing
+from plait.runtime.firing import MOST_RUNS, Firing
 from plait.runtime.hosted import Hosted
 from plait.runtime.lease import Lease, look_around
 from plait.runtime.node_runs import NodeRuns

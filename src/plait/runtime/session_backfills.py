@@ -37,6 +37,7 @@ class SessionBackfill:
             lambda run_id: session.cancel(run_id, "its backfill is being cancelled"),
             session=True,
             begins=self._begins,
+            begun=lambda row, graph: self._attend(row.run_id, graph),
             ask=ask_here,
         )
         self._backfills.on_due = self._woken.set
@@ -79,15 +80,15 @@ class SessionBackfill:
             run = self._session.store.get_run(flight.run_id)
             if run is not None and RunState(run.state) is RunState.CRASHED:
                 self._session.resume(flight.run_id, self._definitions)
+                self._session.leave(flight.run_id)
                 self._attend(flight.run_id, plan.groups[flight.group].graph)
 
     def _begins(self, row: RunRow, graph: Graph) -> None:
         self._session.take_in(row, self._live_of(row, graph))
-        self._attend(row.run_id, graph)
+        self._session.leave(row.run_id)
 
     def _attend(self, run_id: RunId, graph: Graph) -> None:
-        """Nobody waits for a run but who drives; a flow's body runs on a thread of its own."""
-        self._session.leave(run_id)
+        """A flow's body runs on a thread of its own."""
         if graph.kind == "flow":
             threading.Thread(target=self._session.wait_here, args=(run_id,), name="plait-body", daemon=True).start()
 

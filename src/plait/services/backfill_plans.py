@@ -220,7 +220,9 @@ class _Assets:
             }
             for key, spec in specs.items()
         }
-        self._sets: dict[str, StatusSets] = status.sets(self.spaces) if asked.only else {}
+        self._sets: dict[str, StatusSets] = status.sets(self.spaces)
+        self._lacking: dict[str, list[tuple[str, KeySet]]] = {}
+        """What of an asset is left out because something of another one, which is named, is neither there nor made."""
 
     # --- which partitions ---------------------------------------------------------------------------------------------
 
@@ -282,6 +284,15 @@ class _Assets:
             if mapping is not None:
                 sides = Sides(space, self.spaces[dep], self.now, self._ask)
                 found |= mappings.downstream(mapping, keys, sides)
+        for dep, keys in above.items():
+            mapping = self.mappings[key][dep]
+            if mapping is not None:
+                sides = Sides(space, self.spaces[dep], self.now, self._ask)
+                gone = self.spaces[dep].all(self.now) - keys - self._sets[dep].materialized
+                lacking = found & mappings.downstream(mapping, gone, sides)
+                if lacking:
+                    self._lacking.setdefault(key, []).append((dep, lacking))
+                    found -= lacking
         return found
 
     # --- which of them ------------------------------------------------------------------------------------------------
@@ -300,6 +311,17 @@ class _Assets:
 
     def skipped(self, members: Sequence[str], targets: Mapping[str, KeySet]) -> list[SkippedView]:
         """What of a group is left out, and why: what none of its assets needs, as a run makes all of them."""
+        lacking = [
+            SkippedView(
+                count=len(keys), reason=f"made from partitions of {dep} that are missing, and not asked for",
+                ranges=texts(self.spaces[key], keys, 5),
+            )
+            for key in members
+            for dep, keys in self._lacking.get(key, ())
+        ]  # fmt: skip
+        return [*lacking, *self._left_out(members, targets)]
+
+    def _left_out(self, members: Sequence[str], targets: Mapping[str, KeySet]) -> list[SkippedView]:
         if not self._asked.only:
             return []
         chosen, space = EMPTY, self.spaces.get(members[0])
