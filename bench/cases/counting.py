@@ -27,9 +27,9 @@ class Counts:
         return self.statements["COMMIT"]
 
     @property
-    def total(self) -> int:
-        """All statements."""
-        return self.statements.total()
+    def queries(self) -> int:
+        """All statements but those that begin and end transactions."""
+        return self.statements.total() - sum(self.statements[word] for word in ("BEGIN", "COMMIT", "ROLLBACK"))
 
 
 @contextmanager

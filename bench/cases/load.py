@@ -18,7 +18,7 @@ OF_THE_RUN = 10
 
 
 def measures(scene: Scene) -> Iterator[Measure]:
-    """Rows and transactions a task of fan10k; statements a second when nothing goes on."""
+    """Rows and transactions a task of fan10k; queries a second when nothing goes on."""
     count = scene.size(10_000, 500)
     file = scene.file("load", FILE)
     with counting() as counts:
@@ -34,7 +34,7 @@ def measures(scene: Scene) -> Iterator[Measure]:
             warm=False,
         )
     yield Measure(
-        name="database: statements a second of an idle session",
+        name="database: queries a second of an idle session",
         case=lambda: idle(counts, scene.size(60, 6)),
         unit="/s",
         aim=1.0,
@@ -62,8 +62,8 @@ def loads_of(session: Session, workflow: Workflow, count: int, counts: Counts) -
 
 
 def idle(counts: Counts, wait: float, sleep: Callable[[float], None] = time.sleep) -> float:
-    """Statements a second while nothing goes on."""
+    """Queries a second while nothing goes on."""
     sleep(1)
-    before = counts.total
+    before = counts.queries
     sleep(wait)
-    return (counts.total - before) / wait
+    return (counts.queries - before) / wait

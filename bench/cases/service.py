@@ -51,7 +51,7 @@ def _runs(scene: Scene) -> Iterator[Measure]:
         time.sleep(scene.size(10, 2))
         idle = memory_of(serving.pid)
         yield _plain("service: memory of plait dev, idle, all its processes", idle, "MB", 150.0)
-        yield _plain("service: statements a second, idle", _rest(counts, scene.size(60, 5)), "/s", 1.0)
+        yield _plain("service: queries a second, idle", _rest(counts, scene.size(60, 5)), "/s", 1.0)
         yield Measure(
             name="service: chain40",
             case=lambda: serving.run("chain"),
@@ -125,7 +125,7 @@ def _plain(name: str, value: float, unit: str, aim: float | None = None) -> Meas
 
 
 def _rest(counts: Path, seconds: float) -> float:
-    """Statements a second of all processes, while nothing goes on."""
+    """Queries a second of all processes, while nothing goes on."""
 
     def total() -> int:
         return sum(int(file.read_text() or 0) for file in counts.iterdir())

@@ -65,3 +65,20 @@ def test_a_file_whose_schedule_nobody_can_fire_is_told_and_the_others_are_served
     assert "the schedule of 'bad' cannot be served: triggers of the kind 'any' are not fired yet" in wrong.error
     assert f"at {tmp_path / 'bad.py'}:4" in wrong.error
     assert [view.workflow for view in deployed(store)] == ["good"]
+
+
+def test_a_location_that_stays_as_it_was_costs_the_database_nothing(tmp_path: Path):
+    store = MemoryStore()
+    deployments = Deployments(store, FakeClock())
+    file = put(tmp_path / "f.py", "this is no Python\n")
+    deployments.sync(file)
+    first = deployments.sync(file)
+    asked: list[str] = []
+    ask = store.definitions.files
+    store.definitions.files = lambda location: asked.append(location) or ask(location)  # type: ignore[method-assign]
+    again = deployments.sync(file)
+    assert not asked
+    assert [row.path for row in again.errors] == [row.path for row in first.errors] == [file]
+    put(tmp_path / "f.py", FILE.format(schedule="0 6 * * *"))
+    assert deployments.sync(file).deployed == ["f"]
+    assert asked

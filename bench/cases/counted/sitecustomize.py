@@ -1,4 +1,5 @@
-"""Counts the statements that a process sends to SQLite, for whoever starts it with this folder on PYTHONPATH.
+"""Counts the queries that a process sends to SQLite, for whoever starts it with this folder on PYTHONPATH: statements
+but for those that begin and end transactions.
 
 Every half second each of `plait scheduler` and `plait worker` writes how many there were so far to
 `$PLAIT_BENCH_COUNTS/PID`. Their zygotes and helpers are left alone: those have to have no threads.
@@ -17,8 +18,8 @@ def _count() -> None:
     folder = Path(os.environ["PLAIT_BENCH_COUNTS"])
     seen = [0]
 
-    def note(_statement: str) -> None:
-        seen[0] += 1
+    def note(statement: str) -> None:
+        seen[0] += not statement.startswith(("BEGIN", "COMMIT", "ROLLBACK"))
 
     class Counted(sqlite3.Connection):
         def __init__(self, *args, **kwargs):

@@ -57,17 +57,24 @@ class Deployments:
         self._clock = clock
         self._load = load
         self._load_timeout = load_timeout
+        self._settled: dict[str, tuple[dict[str, str], list[FileRow]]] = {}
+        """Locations in which there was nothing to do: the stamps of their files, and the errors that they have. As long
+        as no file changes, the database is not asked."""
 
     def sync(self, location: str, wanted: Callable[[], bool] = lambda: True) -> Synced:
         """Load the files of a location (a file or a folder) that have changed, and deploy what they define. Raises
         UsageError when there is no such place, Unwanted when `wanted`, which is asked now and then, says no."""
         location = str(Path(location).resolve())
         stamps = {str(file): stamp_of(file) for file in files_of(location)}
+        settled = self._settled.get(location)
+        if settled is not None and settled[0] == stamps:
+            return Synced(errors=list(settled[1]))
         known = {row.path: row for row in self._store.definitions.files(location)}
         changed = [path for path, stamp in stamps.items() if path not in known or known[path].stamp != stamp]
         missing = [path for path in known if path not in stamps]
         synced = Synced(errors=[row for row in known.values() if row.error and row.path not in (*changed, *missing)])
         if not changed and not missing:
+            self._settled[location] = stamps, list(synced.errors)
             return synced
         found = Found()
         if changed:
