@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         multi_asset,
         observe,
     )
+    from plait.authoring.automation import eager, on_cron, on_missing, when
     from plait.authoring.checks import Check, CheckResult, check
     from plait.authoring.context import Context, context
     from plait.authoring.dag import Dag, Group, dag, group
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "asset": ("Asset", "ExternalAsset", "MultiAsset", "Out", "asset", "external", "fresh", "multi_asset", "observe"),
+    "automation": ("eager", "on_cron", "on_missing", "when"),
     "checks": ("Check", "CheckResult", "check"),
     "context": ("Context", "context"),
     "dag": ("Dag", "Group", "dag", "group"),
@@ -114,13 +116,13 @@ _WHERE.update(dict.fromkeys(_ERRORS, "plait.model.errors"))
 __all__ = [
     "Asset", "Cache", "Check", "CheckResult", "Context", "Dag", "DefinitionError", "DuckDBTables", "ExternalAsset",
     "Fail", "Files", "Flow", "Future", "FutureList", "Group", "IOContext", "IOManager", "JsonFiles", "Limit",
-    "LoadError", "LookAgain", "MultiAsset", "Out", "ParameterError", "ParquetFiles", "PartitionMapping",
-    "Partitions", "PickleFiles", "PlaitError", "Retry", "RetryAfter", "Schedule", "Skip", "Task", "TaskCancelled",
-    "TaskFailed", "Trigger", "TriggerFailed", "Unfinished", "UsageError", "UserError", "WaitTimeout", "__version__",
-    "answer", "ask", "asset", "check", "context", "cron", "dag", "daily", "dynamic", "every", "external",
+    "LoadError", "LookAgain", "MultiAsset", "Out", "ParameterError", "ParquetFiles", "PartitionMapping", "Partitions",
+    "PickleFiles", "PlaitError", "Retry", "RetryAfter", "Schedule", "Skip", "Task", "TaskCancelled", "TaskFailed",
+    "Trigger", "TriggerFailed", "Unfinished", "UsageError", "UserError", "WaitTimeout", "__version__", "answer",
+    "ask", "asset", "check", "context", "cron", "dag", "daily", "dynamic", "eager", "every", "external",
     "file_exists", "flow", "fresh", "group", "hourly", "limit", "logical_date", "materialize", "monthly", "multi",
-    "multi_asset", "observe", "on_dates", "partition_key", "pool", "rrule", "run_finished", "static", "task",
-    "transaction", "trigger", "unmapped", "wait_for", "weekly", "windows",
+    "multi_asset", "observe", "on_cron", "on_dates", "on_missing", "partition_key", "pool", "rrule", "run_finished",
+    "static", "task", "transaction", "trigger", "unmapped", "wait_for", "weekly", "when", "windows",
 ]  # fmt: skip
 
 

@@ -158,6 +158,10 @@ class Transaction(Protocol):
         """Keep the cursor and the next time of a trigger that this transaction was given by `due_triggers`."""
         ...
 
+    def automation(self, key: str) -> AutomationRow | None:
+        """Where an automation stands, as this transaction sees it; nobody else changes it until this ends."""
+        ...
+
     def save_automations(self, rows: Sequence[AutomationRow]) -> None:
         """Insert or replace where the automations of assets stand."""
         ...
@@ -378,6 +382,10 @@ class RunStore(Protocol):
     ) -> list[AssetEventRow]:
         """What happened to an asset (or to one of its partitions), newest first, at most `limit`, earlier than `before`
         if given. What happened at the same time comes by its other columns, last first."""
+        ...
+
+    def asset_updates(self, since: float, limit: int = 10_000) -> list[AssetEventRow]:
+        """What was materialized or observed of any asset at `since` or later, oldest first, at most `limit`."""
         ...
 
     # owners and leases

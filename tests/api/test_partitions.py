@@ -188,35 +188,6 @@ def test_the_last_days_all_of_them_and_one_dimension(session: Session):
     assert materialize(sales, split, select="split", partition="2026-01-03|us") == {"split": ("us", 3)}
 
 
-def both(keys: list[str]) -> list[str]:
-    """A mapping of the user's own."""
-    if "2" in keys:
-        raise KeyError(keys)
-    return ["a", "b"]
-
-
-def test_a_mapping_of_ones_own(session: Session):
-    """A function of a module, in the process that has it; what it raises is told by the task."""
-
-    @asset(partitions=static(["a", "b"]))
-    def letters(context: Any) -> str:
-        return context.partition_key
-
-    @asset(partitions=static(["1", "2"]), deps=[PartitionMapping.custom(both).of(letters)])
-    def numbers(letters: dict[str, str]) -> str:
-        return "".join(letters.values())
-
-    for key in ("a", "b"):
-        materialize(letters, partition=key)
-    assert materialize(letters, numbers, partition="1", select="numbers") == {"numbers": "ab"}
-    with pytest.raises(
-        LookupError, match=r"'letters': .*test_partitions:both, which maps partitions, failed: KeyError"
-    ):
-        materialize(letters, numbers, partition="2", select="numbers")
-    with pytest.raises(DefinitionError, match="can be found by its name"):
-        PartitionMapping.custom(lambda keys: keys)
-
-
 def test_partitions_that_do_not_fit_together_are_told(session: Session):
     @asset(partitions=static(["a", "b"]))
     def letters() -> int:

@@ -62,6 +62,7 @@ from plait import (
     dag,
     daily,
     dynamic,
+    eager,
     every,
     external,
     file_exists,
@@ -76,7 +77,9 @@ from plait import (
     multi,
     multi_asset,
     observe,
+    on_cron,
     on_dates,
+    on_missing,
     partition_key,
     pool,
     rrule,
@@ -88,6 +91,7 @@ from plait import (
     unmapped,
     wait_for,
     weekly,
+    when,
     windows,
 )
 
@@ -220,6 +224,14 @@ seen: Asset[[], str] = look
 files: list[Files] = [PickleFiles("a"), JsonFiles("b"), ParquetFiles("c", into="polars")]
 kept: list[IOManager] = [DuckDBTables("d.duckdb"), *files]
 assert_type(load["users"], str)
+
+
+@asset(automation=(eager() | on_cron("0 6 * * *", tz="Europe/Berlin") | on_missing()) & ~when.in_progress())
+def by_itself(flights: list[str]) -> int:
+    return len(flights)
+
+
+weekly_report = eager().replace("in_latest_window", when.in_latest_window(timedelta(days=7)))
 check(flights)  # pyright: ignore[reportCallIssue]
 
 # --- waits ------------------------------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def _point(text: str | None, option: str) -> datetime | None:
 def _planned(typed: Typed, store: RunStore, definitions: Definitions, asked: AskedFor) -> tuple[Planned, str]:
     from plait import bootstrap
     from plait.cli.run import choose, parse_params, split_params
-    from plait.runtime.mapping_functions import ask_here
+    from plait.runtime.session_backfills import ask_here
     from plait.services.backfill_plans import Planner
 
     target = _place(typed.target)

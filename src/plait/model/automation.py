@@ -308,9 +308,10 @@ class Decision(Value):
 
 class Looked(Value):
     """What is remembered of the last look itself: its number, when it was, what was seen of the updates of the last
-    minutes (hashes), and which asset runs were open."""
+    minutes (hashes), which asset runs were open, and the assets (without partitions) whose last run failed."""
 
     look: int = 0
     at: float = 0.0
     seen: tuple[bytes, ...] = ()
     open: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()

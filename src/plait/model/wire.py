@@ -38,15 +38,13 @@ class Upstream(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """The stored values behind one binding of an execution.
 
     `one`: a single value, of which `at` names the element that is meant, if any; `many`: the values of a scope that was
-    left, in order, none where one was not emitted, with `keys` as their names where the scope has keys; or those of the
-    partitions of an asset; `error`: why nobody can say which values these are.
+    left, in order, none where one was not emitted, with `keys` as their names where the scope has keys.
     """
 
     one: Stored | None = None
     at: int | str | None = None
     many: tuple[Stored | None, ...] | None = None
     keys: tuple[str, ...] | None = None
-    error: str | None = None
 
 
 class Execution(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):

@@ -5,12 +5,10 @@ from typing import Any
 import msgspec
 
 from plait.engine.partitions import edges
-from plait.model.errors import UserError
 from plait.model.graph import TaskSpec
 from plait.model.partitions import Mapping
 from plait.model.wire import Upstream
 from plait.runtime.hosted import Hosted
-from plait.runtime.mapping_functions import ask_here
 
 
 def value_of(hosted: Hosted, spec: TaskSpec, key: str) -> Upstream:
@@ -21,11 +19,7 @@ def value_of(hosted: Hosted, spec: TaskSpec, key: str) -> Upstream:
         return Upstream(one=hosted.asset_value(key))
     mapping: Mapping = msgspec.convert(about["mapping"], Mapping)
     text, own = hosted.row.partition, spec.metadata.get("partitions")
-    ask = ask_here if hosted.row.session else None
-    try:
-        found = edges.above(mapping, own, about["partitions"], text, hosted.row.created_at, hosted.dynamic_keys, ask)
-    except UserError as error:
-        return Upstream(error=f"asset {key!r}: {error}")
+    found = edges.above(mapping, own, about["partitions"], text, hosted.row.created_at, hosted.dynamic_keys, None)
     values = [hosted.asset_value_of(key, each) for each in found.keys]
     if found.many:
         return Upstream(many=tuple(values), keys=tuple(found.keys))

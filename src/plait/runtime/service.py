@@ -26,6 +26,7 @@ from plait.model.outcome import Verdict
 from plait.model.states import LIVE, RUN_TERMINAL, RunState
 from plait.model.stimuli import CancelRequested, ExecutionLost, Stimulus, encode_stimulus
 from plait.model.wire import Finished, Report, Returned, Started
+from plait.runtime.automations import Automations
 from plait.runtime.backfills import Backfills
 from plait.runtime.firing import MOST_RUNS, Firing
 from plait.runtime.hosted import Hosted
@@ -64,6 +65,7 @@ class Service:
         self.lease = lease
         self.recovery = Recovery(scheduler)
         self.firing = Firing(scheduler, most_runs)
+        self.automations = Automations(scheduler, self._begin)
         self.watchdog = Watchdog(scheduler)
         self.backfills = Backfills(scheduler, self._cancel)
         self._publish = publish
@@ -90,6 +92,7 @@ class Service:
         self.lease.renew()
         self.lease.sweep()
         self.firing.look()
+        self.automations.load()
         self._publish("owner")
 
     def beat(self) -> bool:
@@ -113,10 +116,12 @@ class Service:
             case "definitions":
                 self.scheduler.set_limits([])
                 self.firing.look()
+                self.automations.load()
                 self.scheduler.recheck_pauses()
                 self.scheduler.nudge()
             case "runs":
                 self.claim()
+                self._wake()
             case "inbox":  # also for a run that is over, which is nobody's
                 look_around(self.scheduler)
                 self.claim()
@@ -126,10 +131,23 @@ class Service:
                 pass
             case _:
                 look_around(self.scheduler)
+                self._wake()
+
+    def _begin(self) -> None:
+        """There are new runs, for whatever scheduler has room."""
+        self.claim()
+        self._publish("runs")
+
+    def _wake(self) -> None:
+        """Assets may have changed."""
+        self.automations.wake()
+        if self.automations.next_at is not None:
+            self.scheduler.nudge()
 
     def look(self) -> None:
         """Look at everything that others may have changed, and whether all is here that has to be."""
         self.firing.look()
+        self.automations.load()
         self.scheduler.recheck_pauses()
         self._take_stock()
         self.claim()
@@ -143,7 +161,7 @@ class Service:
         """When there is something to do next (epoch seconds)."""
         if self.backfills.due:
             return self.scheduler.clock.now()
-        times = (self.scheduler.next_timer(), self.firing.next_at, self.recovery.next_at)
+        times = (self.scheduler.next_timer(), self.firing.next_at, self.automations.next_at, self.recovery.next_at)
         return min((at for at in times if at is not None), default=None)
 
     def on_time(self) -> None:
@@ -155,6 +173,12 @@ class Service:
             except StoreError as error:
                 log.warning("schedules could not be fired, it is tried again: %s", error)
                 self.firing.next_at = now + 1.0
+        if self.automations.next_at is not None and self.automations.next_at <= now:
+            try:
+                self.automations.run(now)
+            except StoreError as error:
+                log.warning("assets could not be looked at, it is tried again: %s", error)
+                self.automations.next_at = now + 1.0
         if self.recovery.next_at is not None and self.recovery.next_at <= now:
             self.recovery.go_on(now)
             self.scheduler.pump()
@@ -269,6 +293,7 @@ class Service:
     def _observe(self, hosted: Hosted, decision: Decision) -> None:
         if decision.released or decision.assets or hosted.run.state in RUN_TERMINAL:
             self._freed = True
+            self.automations.wake()
             self.scheduler.nudge()
 
     def _ended(self, hosted: Hosted) -> None:

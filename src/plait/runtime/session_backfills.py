@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,7 +15,6 @@ from plait.model.rows import BackfillRow, RunRow
 from plait.model.states import RunState
 from plait.runtime.backfills import Backfills
 from plait.runtime.hosted import Hosted
-from plait.runtime.mapping_functions import ask_here
 
 if TYPE_CHECKING:
     from plait.authoring.definitions import Definitions
@@ -100,3 +100,12 @@ class SessionBackfill:
                 live = self._definitions.workflow(row.workflow).live
             self._live[row.graph_hash] = live
         return self._live[row.graph_hash]
+
+
+def ask_here(ref: str, keys: list[str]) -> list[str]:
+    """What a function of the code that is loaded in this process says about downstream partitions."""
+    module, _, name = ref.partition(":")
+    function = importlib.import_module(module)
+    for part in name.split("."):
+        function = getattr(function, part)
+    return list(function(keys))  # type: ignore[operator]  # a mapping's function

@@ -9,7 +9,12 @@ from plait.engine.assets import freshness, staleness
 from plait.engine.assets.index import AssetIndex, deployed
 from plait.engine.assets.selection import select
 from plait.engine.assets.staleness import Staleness, Status
+from plait.engine.automation.explain import Explained, explain, why_not
+from plait.engine.partitions.edges import slices_of
+from plait.engine.partitions.keysets import KeySet
+from plait.engine.partitions.spaces import space_of, text_of
 from plait.model.assets import AssetGraph, AssetKind, AssetSpec, HistoryEvent
+from plait.model.automation import Decision
 from plait.model.errors import UsageError
 from plait.model.rows import AssetEventRow, AssetRow
 from plait.ports import Clock, RunStore
@@ -84,6 +89,18 @@ class AssetDetail(msgspec.Struct, kw_only=True):
     history: list[EventView] = []
 
 
+class WhyView(msgspec.Struct, kw_only=True):
+    """What was decided last of an asset that makes itself: whether it was requested (of which partitions, as texts),
+    and why, or why not; `tree` is none when its condition has changed since."""
+
+    key: str
+    at: str | None = None
+    requested: bool = False
+    partitions: list[str] = []
+    reasons: list[str] = []
+    tree: Explained | None = None
+
+
 class Assets:
     """Looks at assets: those of a graph or, without one, those that are deployed in the database."""
 
@@ -108,10 +125,7 @@ class Assets:
     def show(self, key: str, partition: str | None = None, history: int = 20) -> AssetDetail:
         """One asset, with the last `history` things that happened to it (or to the partition). Raises UsageError when
         there is no such asset."""
-        spec = self.index.specs.get(key)
-        if spec is None:
-            known = ", ".join(sorted(self.index.specs)[:20]) or "none"
-            raise UsageError(f"there is no asset {key!r}", right=f"one of: {known}")
+        spec = self._spec(key)
         row_of = staleness.row_getter(self.index, self._store, partition)
         view = self._view(key, row_of(key), staleness.assess(self.index, row_of)[key])
         events = self._store.asset_history(key, partition=partition, limit=history)
@@ -122,6 +136,44 @@ class Assets:
             metadata=spec.metadata,
             history=[_event(row) for row in events],
         )
+
+    def why(self, key: str) -> WhyView:
+        """Why an asset was, or was not, requested when its automation was looked at last. Raises UsageError for one
+        that has no automation, or that nobody has looked at."""
+        spec = self._spec(key)
+        if spec.automation is None:
+            raise UsageError(f"asset {key!r} is not made by itself", right="@asset(automation=eager())")
+        rows = self._store.definitions.automations([key])
+        if not rows or not rows[0].decision:
+            raise UsageError(
+                f"nobody has looked at asset {key!r} yet",
+                right="plait dev FILE, or plait scheduler FILE   # which deploy it, and look",
+            )
+        decision = msgspec.msgpack.decode(rows[0].decision, type=Decision)
+        tree = explain(spec.automation, decision, lambda each: self.index.upstream[each], self._texts, key)
+        return WhyView(
+            key=key,
+            at=iso(decision.at),
+            requested=bool(decision.requested),
+            partitions=self._texts(key, KeySet(decision.requested)),
+            reasons=why_not(tree) if tree is not None else [],
+            tree=tree,
+        )
+
+    def _spec(self, key: str) -> AssetSpec:
+        spec = self.index.specs.get(key)
+        if spec is None:
+            known = ", ".join(sorted(self.index.specs)[:20]) or "none"
+            raise UsageError(f"there is no asset {key!r}", right=f"one of: {known}")
+        return spec
+
+    def _texts(self, key: str, keys: KeySet) -> list[str]:
+        """A few ranges of an asset's partitions; nothing for one without."""
+        spec = self.index.specs[key]
+        if spec.partitions is None:
+            return []
+        space = space_of(slices_of(spec.partitions), self._store.partitions.keys)
+        return [text_of(space, KeySet(each)) for each in keys.ranges[:5]]
 
     def _view(self, key: str, row: AssetRow | None, stale: Staleness) -> AssetView:
         spec = self.index.specs[key]

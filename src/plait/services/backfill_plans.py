@@ -20,8 +20,8 @@ from plait.engine.schedules import moment
 from plait.model.assets import AssetKind
 from plait.model.backfills import BackfillPlan, Group, Need
 from plait.model.errors import ParameterError, UsageError, UserError
-from plait.model.graph import FromAsset, Graph
-from plait.model.partitions import InTime, Last, Names, Slices, Windows
+from plait.model.graph import Graph
+from plait.model.partitions import InTime, Names, Slices, Windows
 from plait.model.schedules import Cron, Edge
 from plait.model.states import RunState
 from plait.ports import Clock, RunStore
@@ -234,7 +234,7 @@ class _Assets:
         for key in self._keys:
             space = self.spaces.get(key)
             if space is None:
-                found[key] = ONE - self._lacks(key, ONE, found)
+                found[key] = ONE
                 continue
             above = [dep for dep in self.mappings[key] if dep in self.spaces and dep != key]
             if not above or space.name in roots:
@@ -284,26 +284,15 @@ class _Assets:
             if mapping is not None:
                 sides = Sides(space, self.spaces[dep], self.now, self._ask)
                 found |= mappings.downstream(mapping, keys, sides)
-        return found - self._lacks(key, found, above)
-
-    def _lacks(self, key: str, target: KeySet, above: Mapping[str, KeySet]) -> KeySet:
-        """What of an asset cannot be made, because a value that it takes is neither there nor made by this backfill."""
-        step = self._index.steps[self._index.specs[key].step]
-        loaded = {binding.key for binding in step.inputs.values() if isinstance(binding, FromAsset)}
-        found = EMPTY
-        for dep, mapping in self.mappings[key].items():
-            if dep == key or dep not in self.spaces or dep not in loaded or mapping is None:
-                continue
-            gone = self.spaces[dep].all(self.now) - above.get(dep, EMPTY) - self._sets[dep].materialized
-            if key in self.spaces:
-                sides = Sides(self.spaces[key], self.spaces[dep], self.now, self._ask)
-                lacking = target & mappings.downstream(mapping, gone, sides)
-            else:
-                few = isinstance(mapping, Last) and not gone & self.spaces[dep].all(self.now).tail(mapping.count)
-                lacking = target if gone and not few else EMPTY
-            if lacking:
-                self._lacking.setdefault(key, []).append((dep, lacking))
-                found |= lacking
+        for dep, keys in above.items():
+            mapping = self.mappings[key][dep]
+            if mapping is not None:
+                sides = Sides(space, self.spaces[dep], self.now, self._ask)
+                gone = self.spaces[dep].all(self.now) - keys - self._sets[dep].materialized
+                lacking = found & mappings.downstream(mapping, gone, sides)
+                if lacking:
+                    self._lacking.setdefault(key, []).append((dep, lacking))
+                    found -= lacking
         return found
 
     # --- which of them ------------------------------------------------------------------------------------------------
@@ -325,7 +314,7 @@ class _Assets:
         lacking = [
             SkippedView(
                 count=len(keys), reason=f"made from partitions of {dep} that are missing, and not asked for",
-                ranges=texts(self.spaces[key], keys, 5) if key in self.spaces else [],
+                ranges=texts(self.spaces[key], keys, 5),
             )
             for key in members
             for dep, keys in self._lacking.get(key, ())
@@ -350,31 +339,19 @@ class _Assets:
         return _skipped(space, reasons)
 
     def groups(self, targets: Mapping[str, KeySet]) -> list[list[str]]:
-        """The assets, as groups that one run makes. What one function makes together stays together."""
-        step_of = {key: self._index.specs[key].step for key in self._keys}
-        needs: dict[str, dict[str, bool]] = {step: {} for step in step_of.values()}
+        """The assets, as groups that one run makes."""
+        needs: dict[str, dict[str, bool]] = {}
         alike: dict[str, object] = {}
-        for key, step in step_of.items():
+        for key in self._keys:
             own = self._index.specs[key].partitions
-            for dep, mapping in self.mappings[key].items():
-                if step_of[dep] != step:
-                    together = edges.is_own(mapping, own, self._index.specs[dep].partitions)
-                    needs[step][step_of[dep]] = needs[step].get(step_of[dep], True) and together
-            alone = isinstance(self.mappings[key].get(key), InTime) or (step in alike and alike[step] is None)
-            alike[step] = None if alone else (self.slices.get(key), targets[key].bounds)
-        found = groups_of(_upstream_first(needs), needs, alike)
-        return [[key for key in self._keys if step_of[key] in steps] for steps in found]
-
-
-def _upstream_first(needs: Mapping[str, Mapping[str, bool]]) -> list[str]:
-    """Steps in an order in which each comes after those that it needs; the assets' graph has no circles."""
-    order: dict[str, None] = {}
-    waiting = list(needs)
-    while waiting:
-        ready = [step for step in waiting if all(above in order for above in needs[step])]
-        order.update(dict.fromkeys(ready))
-        waiting = [step for step in waiting if step not in order]
-    return list(order)
+            needs[key] = {
+                dep: edges.is_own(mapping, own, self._index.specs[dep].partitions)
+                or self._index.specs[dep].step == self._index.specs[key].step
+                for dep, mapping in self.mappings[key].items()
+            }
+            alone = isinstance(self.mappings[key].get(key), InTime)
+            alike[key] = None if alone else (self.slices.get(key), targets[key].bounds)
+        return groups_of(self._keys, needs, alike)
 
 
 def _skipped(space: Space, reasons: Mapping[str, KeySet]) -> list[SkippedView]:

@@ -264,8 +264,6 @@ class _Resolver:
 
     def asset(self, binding: FromAsset) -> Any:
         upstream = self.execution.upstream.get(f"#{binding.key}")
-        if upstream is not None and upstream.error is not None:
-            raise LookupError(upstream.error)
         if upstream is not None and upstream.many is not None:
             return self.partitions(binding.key, upstream)
         if upstream is None or upstream.one is None:

@@ -303,6 +303,8 @@ def test_where_automations_stand_is_replaced(store):
     assert store.definitions.automations() == [second, first]
     moved = AutomationRow(key="b", at=3.0, cursor=b"c", decision=b"")
     with store.transaction() as tx:
+        assert tx.automation("b") == first
+        assert tx.automation("nobody") is None
         tx.save_automations([moved])
     assert store.definitions.automations(["b", "nobody"]) == [moved]
     with contextlib.suppress(ZeroDivisionError), store.transaction() as tx:

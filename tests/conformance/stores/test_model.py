@@ -289,6 +289,7 @@ def shown(store: RunStore) -> Iterator[Any]:
     yield store.assets(["l"])
     yield store.asset("l", "p")
     yield store.asset_history("l")
+    yield store.asset_updates(3.0, limit=3)
     yield store.asset_history("l", kinds=["check"], limit=2)
     yield store.asset_history("l", partition="p", before=4.0)
     yield store.workflow("w")

@@ -229,6 +229,9 @@ def test_the_history_of_an_asset_comes_newest_first(store):
     assert store.asset_history("a", partition="p", kinds=["check"]) == [made[3], made[2]]
     assert store.asset_history("a", kinds=["observed", "materialized"], before=3.0) == [made[1], made[0]]
     assert store.asset_history("nobody") == []
+    assert store.asset_updates(1.0) == [made[0], made[1], made[4]]
+    assert store.asset_updates(1.0, limit=2) == [made[0], made[1]]
+    assert store.asset_updates(1.5) == [made[4]]
 
 
 # --- events ----------------------------------------------------------------------------------------------------------

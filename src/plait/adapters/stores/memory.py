@@ -309,6 +309,18 @@ class MemoryStore:
             ]
             return found[:limit]
 
+    def asset_updates(self, since: float, limit: int = 10_000) -> list[AssetEventRow]:
+        """What was made or observed since a moment, oldest first."""
+        with self._reading():
+            found = [
+                row
+                for events in self._tables.asset_events.values()
+                for row in events.values()
+                if row.at >= since and row.kind != "check"
+            ]
+            found.sort(key=lambda row: (row.at, row.key, row.partition, row.run_id, row.no))
+            return [copy.copy(row) for row in found[:limit]]
+
     # --- owners and leases --------------------------------------------------------------------------------------------
 
     def renew(self, owner: OwnerRow) -> bool:

@@ -145,6 +145,10 @@ class MemoryTransaction:
         """A trigger has fired."""
         self._own_definitions().advance(row)
 
+    def automation(self, key: str) -> AutomationRow | None:
+        """Where an automation stands. Nobody else writes while this transaction is open."""
+        return copy.copy((self._definitions or self._tables.definitions).automations.get(key))
+
     def save_automations(self, rows: Sequence[AutomationRow]) -> None:
         """Insert or replace where automations stand."""
         self._own_definitions().automations.update((row.key, copy.copy(row)) for row in rows)

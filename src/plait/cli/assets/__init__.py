@@ -9,6 +9,7 @@ COMMANDS = {
     "list": ("plait.cli.assets.listing:listing", "List assets, and how each stands."),
     "show": ("plait.cli.assets.showing:showing", "Show one asset and what happened to it."),
     "stale": ("plait.cli.assets.listing:stale", "List the assets that are missing or stale, and why."),
+    "why": ("plait.cli.assets.why:why", "Tell why an asset was, or was not, made by itself."),
     "materialize": ("plait.cli.assets.materializing:materialize", "Make assets now."),
 }
 

@@ -157,6 +157,12 @@ PARTITION_HISTORY = (
 )
 """The same of one of its partitions."""
 
+ASSET_UPDATES = (
+    f"SELECT {_ASSET_EVENT} FROM asset_events "
+    "WHERE at >= %s AND kind IN ('materialized', 'observed') ORDER BY at, key, partition, run_id, no LIMIT %s"
+)
+"""What was made or observed since a moment, of all assets."""
+
 # --- owners ----------------------------------------------------------------------------------------------------------
 
 RENEW = (
@@ -297,6 +303,9 @@ UPSERT_AUTOMATION = (
 
 AUTOMATIONS = f"SELECT {_AUTOMATION} FROM automations ORDER BY key"
 """Where all of them stand."""
+
+LOCK_AUTOMATION = f"SELECT {_AUTOMATION} FROM automations WHERE key = %s FOR UPDATE"
+"""Where one of them stands, for a transaction that changes it."""
 
 SOME_AUTOMATIONS = f"SELECT {_AUTOMATION} FROM automations WHERE key = ANY (%s::text[]) ORDER BY key"
 """Where some of them stand."""

@@ -1,4 +1,4 @@
--- The full schema of revision 0005, for fresh databases. A change here goes with a new migration in migrations/versions;
+-- The full schema of revision 0006, for fresh databases. A change here goes with a new migration in migrations/versions;
 -- a test compares the two. All names are relative to the schema that the URL names (`plait`).
 -- Text that is a key is compared byte by byte (COLLATE "C"), as SQLite and Python do.
 
@@ -177,6 +177,8 @@ CREATE TABLE asset_events (
 CREATE INDEX asset_events_of_partition ON asset_events (key, partition, at);
 
 CREATE INDEX asset_events_of_run ON asset_events (run_id);
+
+CREATE INDEX asset_events_in_time ON asset_events (at);
 
 -- Where the automations of assets stand.
 CREATE TABLE automations (

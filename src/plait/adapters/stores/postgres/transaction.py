@@ -206,6 +206,11 @@ class PostgresTransaction:
         """A trigger has fired."""
         self._fired[row.workflow, row.no] = (row.workflow, row.no, row.cursor, row.next_at)
 
+    def automation(self, key: str) -> AutomationRow | None:
+        """Where an automation stands. Who else wants to change it, waits."""
+        found = self._execute(queries.LOCK_AUTOMATION, encoding.printable(key))
+        return encoding.automation_of(found[0]) if found else None
+
     def save_automations(self, rows: Sequence[AutomationRow]) -> None:
         """Insert or replace where automations stand."""
         for row in sorted(rows, key=lambda row: row.key):

@@ -233,6 +233,12 @@ PARTITION_HISTORY = (
 )
 """The same of one of its partitions."""
 
+ASSET_UPDATES = (
+    f"SELECT {_ASSET_EVENT} FROM asset_events INDEXED BY asset_events_in_time "
+    "WHERE at >= ? AND kind IN ('materialized', 'observed') ORDER BY at, key, partition, run_id, no LIMIT ?"
+)
+"""What was made or observed since a moment, of all assets."""
+
 # --- owners ----------------------------------------------------------------------------------------------------------
 
 RENEW = (
@@ -351,6 +357,9 @@ SOME_AUTOMATIONS = (
     "WHERE key IN (SELECT value FROM json_each(?)) ORDER BY key"
 )
 """Where some of them stand."""
+
+AUTOMATION = f"SELECT {', '.join(AUTOMATION_COLUMNS)} FROM automations WHERE key = ?"
+"""Where one of them stands."""
 
 UPSERT_FILE = f"INSERT OR REPLACE INTO files ({', '.join(FILE_COLUMNS)}) VALUES ({_marks(len(FILE_COLUMNS))})"
 """A file of definitions, as it was loaded."""

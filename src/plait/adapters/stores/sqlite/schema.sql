@@ -1,4 +1,4 @@
--- The full schema of revision 0006, for fresh files. A change here goes with a new migration in migrations/versions;
+-- The full schema of revision 0007, for fresh files. A change here goes with a new migration in migrations/versions;
 -- a test compares the two.
 
 CREATE TABLE alembic_version (
@@ -172,6 +172,8 @@ CREATE TABLE asset_events (
 CREATE INDEX asset_events_of_partition ON asset_events (key, partition, at);
 
 CREATE INDEX asset_events_of_run ON asset_events (run_id);
+
+CREATE INDEX asset_events_in_time ON asset_events (at);
 
 -- Where the automations of assets stand.
 CREATE TABLE automations (

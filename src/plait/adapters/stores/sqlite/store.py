@@ -390,6 +390,10 @@ class SqliteStore:
             found = self._all(queries.PARTITION_HISTORY, key, partition, *rest)
         return [encoding.asset_event_of(columns) for columns in found]
 
+    def asset_updates(self, since: float, limit: int = 10_000) -> list[AssetEventRow]:
+        """What was made or observed since a moment, oldest first."""
+        return [encoding.asset_event_of(columns) for columns in self._all(queries.ASSET_UPDATES, since, limit)]
+
     # --- owners and leases --------------------------------------------------------------------------------------------
 
     def renew(self, owner: OwnerRow) -> bool:

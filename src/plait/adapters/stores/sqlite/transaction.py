@@ -168,6 +168,11 @@ class SqliteTransaction:
         """A trigger has fired."""
         self._connection.execute(queries.ADVANCE_TRIGGER, (row.cursor, row.next_at, row.workflow, row.no))
 
+    def automation(self, key: str) -> AutomationRow | None:
+        """Where an automation stands. Nobody else writes while this transaction is open."""
+        found = self._connection.execute(queries.AUTOMATION, (encoding.printable(key),)).fetchone()
+        return encoding.automation_of(found) if found is not None else None
+
     def save_automations(self, rows: Sequence[AutomationRow]) -> None:
         """Insert or replace where automations stand."""
         values = [encoding.automation_values(encoding.printable(row)) for row in rows]

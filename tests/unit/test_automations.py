@@ -1,0 +1,252 @@
+"""Automations in a service: deployed assets that make themselves, on simulated time, over restarts and with several
+schedulers."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from plait.adapters.stores.memory import MemoryStore
+from plait.engine.partitions.edges import slices_of
+from plait.engine.partitions.spaces import space_of
+from plait.model.assets import AssetDep, AssetGraph, AssetSpec, graph_bytes
+from plait.model.automation import CODE_CHANGED, FAILED, IN_PROGRESS, Decision, eager, on_cron
+from plait.model.graph import OutputSpec, TaskSpec
+from plait.model.ids import RunId, TaskNo
+from plait.model.rows import AssetEventRow, AssetRow, FileRow, PartitionMark, RunRow
+from plait.ports import RunBatch
+from plait.runtime.automations import Automations
+from plait.runtime.scheduler import Scheduler
+from plait.testing import FakeClock
+from plait.testing.clock import START
+from plait.testing.executors import ScriptedExecutor
+from plait.testing.ids import CountedIds
+
+DAYS = {"kind": "windows", "cron": "0 0 * * *", "start": "2025-12-30T00:00:00", "name": "daily"}
+
+
+def asset(key: str, *deps: str, **more: Any) -> AssetSpec:
+    return AssetSpec(**{"key": key, "step": key, "deps": tuple(AssetDep(key=dep) for dep in deps), **more})
+
+
+class House:
+    """A store with deployed assets, and schedulers that look at them. Runs are not carried out: `make` writes what they
+    would."""
+
+    def __init__(self, *specs: AssetSpec):
+        self.store = MemoryStore()
+        self.clock = FakeClock()
+        self.ids = CountedIds()
+        self.deploy(*specs)
+        self.schedulers = [self.scheduler()]
+        self.epoch = 0
+
+    def deploy(self, *specs: AssetSpec) -> None:
+        steps = tuple(TaskSpec(key=spec.key, runner="asset", outputs=(OutputSpec(asset=spec.key),)) for spec in specs)
+        data = graph_bytes(AssetGraph(assets=specs, steps=steps))
+        row = FileRow(path="/f.py", location="/f.py", stamp=str(len(data)), loaded_at=1.0, assets=data)
+        with self.store.transaction() as tx:
+            tx.save_files([row])
+
+    def scheduler(self) -> Automations:
+        made = Automations(
+            Scheduler(
+                store=self.store,
+                clock=self.clock,
+                ids=self.ids,
+                executors={"workers": ScriptedExecutor(clock=self.clock)},
+                default_executor="workers",
+                owner="me",
+            ),
+            lambda: None,
+        )
+        made.load()
+        return made
+
+    def restart(self) -> None:
+        """All schedulers die, and one comes up."""
+        self.schedulers = [self.scheduler()]
+
+    def look(self) -> list[tuple[list[str], str | None]]:
+        """All schedulers look, as after a wake-up; what the new runs make."""
+        known = {row.run_id for row in self.runs()}
+        for each in self.schedulers:
+            each.wake()
+            each.run(self.clock.now())
+        return [(row.extra["assets"], row.partition) for row in self.runs() if row.run_id not in known]
+
+    def runs(self) -> list[RunRow]:
+        return self.store.list_runs(limit=1000)[::-1]
+
+    def make(self, key: str, partition: str = "", *, run: RunRow | None = None, version: str | None = None) -> None:
+        """An asset is materialized, by a run or by hand."""
+        self.clock.advance(1.0)
+        row = run or self.by_hand([key])
+        about = {"key": key, "partition": partition, "run_id": row.run_id, "no": TaskNo(0), "at": self.clock.now()}
+        marks: list[PartitionMark] = []
+        if partition:
+            space = space_of(slices_of(DAYS))
+            no = space.ordinal(partition)
+            marks = [PartitionMark(asset=key, space=space.name, failed=False, start=no, stop=no + 1)]
+        batch = RunBatch(
+            run_id=row.run_id,
+            epoch=row.epoch,
+            assets=[AssetRow(**about, code_version=version)],
+            asset_events=[AssetEventRow(**about, kind="materialized")],
+            partitions=marks,
+        )
+        with self.store.transaction() as tx:
+            tx.write(batch)
+
+    def by_hand(self, keys: list[str]) -> RunRow:
+        self.epoch += 1
+        row = RunRow(
+            run_id=RunId(f"hand{self.epoch}"), workflow="assets", kind="assets", graph_hash="", state="success",
+            created_at=self.clock.now(), finished_at=self.clock.now(),
+        )  # fmt: skip
+        with self.store.transaction() as tx:
+            tx.create_run(row)
+        return row
+
+    def end(self, state: str = "success") -> None:
+        """The oldest open run ends; it has made all of its assets, if it succeeds."""
+        row = next(each for each in self.runs() if each.state == "queued")
+        if state == "success":
+            for key in row.extra["assets"]:
+                self.make(key, row.partition or "", run=row)
+        ended = msgspec.structs.replace(row, state=state, finished_at=self.clock.now())
+        with self.store.transaction() as tx:
+            tx.write(RunBatch(run_id=row.run_id, epoch=row.epoch, run=ended))
+
+
+def chain(condition: Any) -> House:
+    house = House(asset("a"), asset("b", "a", automation=condition), asset("c", "b", automation=condition))
+    assert house.look() == []
+    return house
+
+
+def test_an_update_starts_one_run_for_all_below():
+    house = chain(eager())
+    house.make("a")
+    assert house.look() == [(["b", "c"], None)]
+    (run,) = [row for row in house.runs() if row.occurrence is not None]
+    assert (run.session, run.target, run.kind, run.owner) == (False, "/f.py", "assets", None)
+    assert house.look() == []
+    house.end()
+    assert house.look() == []
+    assert house.look() == []
+    house.make("a")
+    assert house.look() == [(["b", "c"], None)]
+
+
+def test_nothing_is_lost_or_doubled_over_restarts():
+    house = chain(eager())
+    for _ in range(3):
+        house.restart()
+        house.make("a")
+        house.restart()
+        assert house.look() == [(["b", "c"], None)]
+        house.restart()
+        assert house.look() == []
+        house.end()
+        house.restart()
+        assert house.look() == []
+
+
+def test_several_schedulers_begin_each_run_once():
+    house = chain(eager())
+    house.schedulers += [house.scheduler(), house.scheduler()]
+    for _ in range(3):
+        house.make("a")
+        assert house.look() == [(["b", "c"], None)]
+        house.end()
+        assert house.look() == []
+
+
+def test_a_look_that_is_not_committed_is_taken_again(monkeypatch: pytest.MonkeyPatch):
+    house = chain(eager())
+    house.make("a")
+    automations = house.schedulers[0]
+    with monkeypatch.context() as broken:
+        broken.setattr(MemoryStore, "transaction", _raising)
+        with pytest.raises(ZeroDivisionError):
+            house.look()
+    assert automations is house.schedulers[0]
+    assert house.look() == [(["b", "c"], None)]
+
+
+def _raising(_store: MemoryStore) -> Any:
+    raise ZeroDivisionError
+
+
+def test_an_update_that_is_committed_late_counts():
+    house = chain(eager())
+    before = house.clock.now()
+    house.clock.advance(60)
+    house.make("other")
+    house.look()
+    row = house.by_hand(["a"])
+    late = AssetEventRow(key="a", partition="", kind="materialized", at=before + 1, run_id=row.run_id, no=TaskNo(0))
+    made = AssetRow(key="a", partition="", run_id=row.run_id, no=TaskNo(0), at=before + 1)
+    with house.store.transaction() as tx:
+        tx.write(RunBatch(run_id=row.run_id, epoch=1, assets=[made], asset_events=[late]))
+    assert house.look() == [(["b", "c"], None)]
+
+
+def test_times_wake_it_and_count_once_also_those_that_passed_while_nobody_looked():
+    house = House(asset("a"), asset("b", "a", automation=on_cron("0 6 * * *")))
+    house.make("a")
+    assert house.look() == []
+    assert house.schedulers[0].next_at == START + 6 * 3600
+    house.clock.advance(30 * 3600)
+    house.restart()
+    assert house.look() == [], "nothing was updated since"
+    house.make("a")
+    assert house.look() == [(["b"], None)]
+    house.make("a")
+    assert house.look() == []
+
+
+def test_a_window_that_ends_is_made():
+    house = House(asset("a", partitions=DAYS), asset("b", "a", partitions=DAYS, automation=eager()))
+    assert house.look() == []
+    assert house.schedulers[0].next_at == START + 86400, "when the day ends"
+    house.clock.advance(86400)
+    assert house.look() == [], "a is missing"
+    house.make("a", "2026-01-01")
+    assert house.look() == [(["b"], "2026-01-01")]
+    house.make("a", "2025-12-30")
+    assert house.look() == [], "not the latest one"
+
+
+def test_facts_about_runs_and_code():
+    condition = (FAILED | CODE_CHANGED) & ~IN_PROGRESS
+    house = House(asset("a", code_version="1", automation=condition))
+    house.make("a", version="1")
+    assert house.look() == []
+    house.deploy(asset("a", code_version="2", automation=condition))
+    house.restart()
+    assert house.look() == [(["a"], None)]
+    assert house.look() == [], "it is being made"
+    house.end("failed")
+    assert house.look() == [(["a"], None)]
+    house.end()
+    house.make("a", version="2")
+    assert house.look() == []
+
+
+def test_why_is_kept():
+    house = chain(eager())
+    house.make("a")
+    house.look()
+    rows = {row.key: row for row in house.store.definitions.automations()}
+    assert set(rows) == {"", "b", "c"}
+    decision = msgspec.msgpack.decode(rows["b"].decision, type=Decision)
+    assert decision.results["0"] == ()
+
+
+def test_nothing_is_read_where_nothing_is_automated(monkeypatch: pytest.MonkeyPatch):
+    house = House(asset("a"))
+    monkeypatch.setattr(MemoryStore, "asset_updates", _raising)
+    assert house.look() == []
+    assert house.schedulers[0].next_at is None
