@@ -254,6 +254,10 @@ class PartitionStore(Protocol):
 
     def backfill(self, id: str) -> BackfillRow | None: ...
 
+    def delete_backfills(self, over_before: float, limit: int = 1000) -> int:
+        """Delete at most `limit` backfills that were over before then (epoch seconds); returns how many."""
+        ...
+
 
 class RunStore(Protocol):
     """Keeps runs, task runs, events, limits, slots, owners and the inbox, durably."""

@@ -60,6 +60,7 @@ class Retention:
         more = self._prune_logs(before, SEGMENTS_AT_ONCE) == SEGMENTS_AT_ONCE
         if self._is_first():
             more |= self._empty_trash() or self._store.delete_runs(before, RUNS_AT_ONCE) > 0
+            more |= self._store.partitions.delete_backfills(before, RUNS_AT_ONCE) == RUNS_AT_ONCE
         return more
 
     def _is_first(self) -> bool:

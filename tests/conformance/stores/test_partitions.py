@@ -163,6 +163,15 @@ def test_backfills_come_back(store):
     assert [row.id for row in store.partitions.backfills(open_only=True)] == ["b1", "b3"]
 
 
+def test_what_was_over_long_ago_is_deleted(store):
+    """`updated_at` is 2."""
+    save(store, backfill("b1"), backfill("b2", "success"), backfill("b3", "paused"), backfill("b4", "failed"))
+    assert store.partitions.delete_backfills(2.0) == 0
+    assert store.partitions.delete_backfills(2.5, limit=1) == 1
+    assert store.partitions.delete_backfills(2.5) == 1
+    assert [row.id for row in store.partitions.backfills()] == ["b3", "b1"]
+
+
 def test_a_backfill_is_moved_on_in_a_transaction(place):
     """With the run that it makes: both are there, or neither."""
     store, other = place.open(), place.open()

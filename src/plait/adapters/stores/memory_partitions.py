@@ -136,3 +136,12 @@ class MemoryPartitions:
         with self._reading():
             row = self._tables.backfills.get(id)
             return copy.copy(row) if row is not None else None
+
+    def delete_backfills(self, over_before: float, limit: int = 1000) -> int:
+        """Delete backfills that were over before then; returns how many."""
+        with self._writing(), self._reading():
+            rows = self._tables.backfills
+            gone = [id for id, row in rows.items() if row.state not in OPEN and row.updated_at < over_before][:limit]
+            for id in gone:
+                del rows[id]
+            return len(gone)

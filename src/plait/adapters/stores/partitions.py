@@ -55,6 +55,8 @@ class Statements(Protocol):
     def OPEN_BACKFILLS(self) -> str: ...
     @property
     def BACKFILL(self) -> str: ...
+    @property
+    def DELETE_BACKFILLS(self) -> str: ...
 
 
 class SqlPartitions:
@@ -147,3 +149,7 @@ class SqlPartitions:
         """One backfill."""
         found = self._ask(self._queries.BACKFILL, id)
         return encoding.backfill_of(found[0]) if found else None
+
+    def delete_backfills(self, over_before: float, limit: int = 1000) -> int:
+        """Delete backfills that were over before then; returns how many."""
+        return len(self._change(lambda run: run(self._queries.DELETE_BACKFILLS, over_before, limit)))

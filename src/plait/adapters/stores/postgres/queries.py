@@ -553,3 +553,9 @@ UPSERT_BACKFILL = (
     "ON CONFLICT (id) DO UPDATE SET state = excluded.state, updated_at = excluded.updated_at, cursor = excluded.cursor"
 )
 """A backfill, new or moved on."""
+
+DELETE_BACKFILLS = (
+    "DELETE FROM backfills WHERE id IN (SELECT id FROM backfills "
+    "WHERE state IN ('cancelled', 'failed', 'success') AND updated_at < %s LIMIT %s) RETURNING id"
+)
+"""What was over long ago."""
