@@ -72,6 +72,8 @@ class Service:
         self._most_runs = most_runs
         self._beats = 0
         self._freed = False
+        self._marked = False
+        """Whether runs of this service may have said something of partitions, which is not in chunks as yet."""
         self.claiming = threading.Lock()
         """Held while runs are this service's in the store, and are not hosted as yet."""
         self._crashes: OrderedDict[RunId, tuple[int, str]] = OrderedDict()
@@ -153,7 +155,8 @@ class Service:
         self.claim()
         self.watchdog.look()
         self.backfills.look()
-        self.scheduler.store.partitions.compact()
+        if self._marked:
+            self._marked = self.scheduler.store.partitions.compact() > 0
         look_around(self.scheduler)
         self.scheduler.nudge()
 
@@ -291,6 +294,7 @@ class Service:
     # --- what the scheduler tells -------------------------------------------------------------------------------------
 
     def _observe(self, hosted: Hosted, decision: Decision) -> None:
+        self._marked |= hosted.row.partition is not None
         if decision.released or decision.assets or hosted.run.state in RUN_TERMINAL:
             self._freed = True
             self.automations.wake()
