@@ -508,3 +508,17 @@ def _refused():
     from plait.adapters.stores.postgres.failures import NotThere
 
     raise NotThere("no")
+
+
+def test_an_owner_outlives_a_crash_of_the_server():
+    """Its first heartbeat does: whoever has leased runs is known, so that they are somebody else's when it dies."""
+    own = pg.Server(**pg.SETTINGS, wal_writer_delay="10s")
+    try:
+        with contextlib.closing(open_store(own.url)) as store:
+            assert store.renew(owner_row("me"))
+            own.tell("crash")
+            own.tell("start")
+            assert [row.owner for row in store.owners()] == ["me"]
+            assert store.renew(owner_row("me"))
+    finally:
+        own.close()

@@ -21,12 +21,15 @@ REMEMBER_SWEPT = 7 * 86400.0
 
 class Heartbeat:
     """Prolongs leases on a connection of its own, which waits neither for transactions of this process nor for the
-    disk: a heartbeat need not outlive a crash of the server."""
+    disk: a heartbeat need not outlive a crash of the server. The first one on a connection has to: whose registration
+    was lost with the server leases runs, and nobody would know that they are a dead owner's."""
 
     def __init__(self, server: Server):
         self._server = server
         self._turn = threading.Lock()
         self._connection: Connection | None = None
+        self._registered = False
+        """Whether a renewal has been committed durably on this connection."""
 
     def renew(self, owner: OwnerRow) -> bool:
         """Register an owner, or prolong its lease; false for one that was swept."""
@@ -35,7 +38,11 @@ class Heartbeat:
             for left in reversed(range(TRIES)):
                 connection = self._open()
                 try:
-                    return bool(execute(connection, queries.RENEW, values).rowcount)
+                    renewed = bool(execute(connection, queries.RENEW, values).rowcount)
+                    if not self._registered:
+                        execute(connection, queries.WAIT_NO_MORE, ())
+                        self._registered = True
+                    return renewed
                 except psycopg.Error as error:
                     lost = is_lost(connection, error)
                     if not left or not (lost or state_of(error) in RETRIED):
@@ -50,7 +57,8 @@ class Heartbeat:
 
     def _open(self) -> Connection:
         if self._connection is None:
-            self._connection = patiently(lambda: self._server.writer("off"))
+            self._connection = patiently(self._server.writer)
+            self._registered = False
         return self._connection
 
     def _close(self) -> None:

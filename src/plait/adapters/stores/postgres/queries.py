@@ -172,6 +172,9 @@ RENEW = (
 )
 """Register an owner, or prolong its lease; nothing happens to one that was swept."""
 
+WAIT_NO_MORE = "SET synchronous_commit = off"
+"""For the heartbeats that follow the first one."""
+
 OWNERS = "SELECT owner, host, pid, started, lease_until, address FROM owners WHERE swept_at IS NULL ORDER BY owner"
 """Who is there."""
 
