@@ -58,3 +58,18 @@ def test_what_a_dead_scheduler_was_told_is_told_again(tmp_path, worker, meanwhil
     second.sink.wait_finished(2, 3)
     assert sorted(report.no for report in second.sink.reports) == [2, 3]
     second.hub.stop()
+
+
+def test_nobody_adopts_a_body_by_what_its_process_said(tmp_path, worker):
+    """The process of a flow's body says that it is done with it, and not what it came to; the body is replayed."""
+    agent, executor = worker
+    scheduler = Scheduler(tmp_path, "one")
+    agent.connect([scheduler.hub.path])
+    wait_until(scheduler.hub.flows.capacity, "the worker is there")
+    scheduler.hub.flows.submit([execution(1)])
+    wait_until(lambda: executor.live, "it has the body")
+    with scheduler.hub._lock:  # its thread reads nothing meanwhile: whoever adopts the run does
+        executor.play()
+    assert scheduler.hub.tasks.adopt(RUN.run_id) == []
+    scheduler.sink.wait_finished(1)
+    scheduler.hub.stop()

@@ -292,10 +292,11 @@ class Scheduler:
         return tuple(kept)
 
     def is_live(self, run_id: RunId, no: TaskNo, token: Token) -> bool:
-        """Whether a run that is here waits for the report of this execution."""
+        """Whether a run that is here waits for the report of this execution; a report on a body that had taken its run
+        along says nothing of what that came to."""
         hosted = self.runs.get(run_id)
         task = hosted.run.tasks.get(no) if hosted is not None else None
-        return task is not None and task.token == token and task.state in LIVE
+        return task is not None and task.token == token and task.state in LIVE and not task.node.body
 
     def release(self, run_id: RunId) -> None:
         """Forget a run that is over, or that another process goes on with."""

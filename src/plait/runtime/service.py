@@ -340,7 +340,7 @@ class Service:
                 row = scheduler.store.get_run(run_id)
                 if row is not None and row.owner == scheduler.owner:
                     crashed = run_id in self._crashes
-                    first = self._crashed_bodies if crashed else lambda run: _as_reported(report)
+                    first = self._crashed_bodies if crashed else lambda run: _as_reported(run, report)
                     scheduler.resume(run_id, epoch=row.epoch, first=first)
 
     def _crashed_bodies(self, run: Run) -> Iterable[Stimulus]:
@@ -370,7 +370,9 @@ def _keep(kept: OrderedDict[RunId, tuple[int, T]], run_id: RunId, what: tuple[in
         kept.popitem(last=False)
 
 
-def _as_reported(report: Finished | Returned) -> Iterable[Stimulus]:
-    """What is given back is offered again anyway."""
-    if isinstance(report, Finished):
+def _as_reported(run: Run, report: Finished | Returned) -> Iterable[Stimulus]:
+    """What is given back is offered again anyway; and that a process is done with a body says nothing of its value."""
+    task = run.tasks.get(report.no)
+    done_with_it = task is not None and task.node.body and isinstance(report, Finished) and not report.outcome.error
+    if isinstance(report, Finished) and not done_with_it:
         yield said(report)

@@ -76,6 +76,8 @@ class WorkerHub:
         self._entries: dict[m.Key, _Entry] = {}
         self._orphans: dict[m.Key, _Entry] = {}
         self._pending: list[Report] = []
+        self._pending_flows: list[Report] = []
+        """Apart, since nobody adopts them: they only say that a process is done with a body."""
         self._roomy = False
         """Whether an agent has said how much room it has: the scheduler may hand out more."""
         self._sink: LoggedSink | None = None
@@ -213,7 +215,8 @@ class WorkerHub:
                 else:
                     self._accept()
             self._forget_old()
-            reports, self._pending = self._pending, []
+            reports = [*self._pending, *self._pending_flows]
+            self._pending, self._pending_flows = [], []
             roomy, self._roomy = self._roomy, False
         if (reports or roomy) and self._sink is not None:
             self._sink.report(reports)
@@ -287,7 +290,7 @@ class WorkerHub:
         for report in said.flows:
             if not isinstance(report, Started):
                 self._entries.pop((report.run_id, report.token), None)
-            self._pending.append(report)
+            self._pending_flows.append(report)
         self._roomy = True
 
     def _of_orphan(self, key: m.Key, report: Report) -> None:
