@@ -80,6 +80,7 @@ def check_run(house: House, ledger: Ledger, row: RunRow) -> int:
         where = f"{row.run_id} {row.workflow} {task.key}{task.path}"
         assert task.state == "success", f"{where} is {task.state}"
         assert finished[task.no] == 1, f"{where} was recorded {finished[task.no]} times"
+        assert task.no in values, f"{where} succeeded without a value:\n{_history(house, row.run_id)}"
     steps = [task for task in rows if task.key not in (*NO_STEPS, row.workflow)]
     recorded = [values[task.no] for task in steps]
     assert len(set(recorded)) == len(recorded), "two task runs recorded one execution"
@@ -97,6 +98,10 @@ def _values(house: House, run_id: RunId, rows: list[TaskRow]) -> dict[int, Any]:
     results = result_store(house.settings)
     stored = house.store.outputs(run_id, [task.no for task in rows])
     return {no: results.get(outputs["result"]) for no, outputs in stored.items() if "result" in outputs}
+
+
+def _history(house: House, run_id: RunId) -> str:
+    return "\n".join(f"{row.at:.3f} {_events.decode(row.data)}" for row in house.store.events(run_id, limit=100_000))
 
 
 def _finished(house: House, run_id: RunId) -> Counter[int]:

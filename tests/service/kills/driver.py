@@ -169,7 +169,21 @@ class Driver:
         try:
             wait_until(condition, what, PATIENCE)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.logs()}") from None
+            raise AssertionError(f"{error}\n{self.open()}\n{self.logs()}") from None
+
+    def open(self) -> str:
+        """What is not over, and who lives."""
+        runs = "\n".join(
+            f"{row.run_id} {row.workflow} {row.state} {row.reason!r} of {row.owner} epoch {row.epoch}: "
+            + ", ".join(
+                f"{task.key}{task.path} {task.state} {task.token:x} attempt {task.attempt}"
+                for task in self.house.store.tasks(row.run_id)
+                if task.state != "success"
+            )
+            for row in self.open_runs()
+        )
+        owners = {row.owner: is_alive(row.pid) for row in self.house.store.owners()}
+        return f"{runs}\nowners: {owners}\nserving: {self._serving}\nslots: {self.house.store.slots()}"
 
     def logs(self) -> str:
         """The ends of the logs."""
