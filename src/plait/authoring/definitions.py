@@ -114,7 +114,9 @@ class Definitions:
             return own[0] if own else next(iter(self.workflows.values()))
         if not self.workflows:
             raise UsageError("there is no workflow here", right="define one with @dag or @flow, or an @asset")
-        raise UsageError("there are several workflows here", right=f"name one: {', '.join(sorted(self.workflows))}")
+        assets = "; or select assets: --select ..." if self.assets else ""
+        known = ", ".join(sorted(self.workflows))
+        raise UsageError("there are several workflows here", right=f"name one: {known}{assets}")
 
     def asset_index(self) -> AssetIndex:
         """The asset graph of all that is here. Raises DefinitionError for what does not fit together."""
