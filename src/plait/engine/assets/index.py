@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from plait.engine.partitions import edges
 from plait.model.assets import AssetGraph, AssetKind, AssetSpec, CheckSpec, graph_of
 from plait.model.errors import DefinitionError
 from plait.model.graph import FromAsset, TaskSpec
@@ -38,6 +39,7 @@ class AssetIndex:
         for spec in given.values():
             if spec.step:
                 self.made_by.setdefault(spec.step, []).append(spec.key)
+        self._mapped: dict[str, set[str]] = {}
         self.checks: dict[str, list[CheckSpec]] = {}
         for check in graph.checks:
             self.checks.setdefault(check.asset, []).append(check)
@@ -50,6 +52,22 @@ class AssetIndex:
     def runnable(self) -> list[str]:
         """Those that a step makes or observes."""
         return [key for key, spec in self.specs.items() if spec.step]
+
+    def mapped(self, key: str) -> set[str]:
+        """What an asset is made from by other partitions than its own; itself, if it is made from its own past."""
+        if key not in self._mapped:
+            own = self.specs[key]
+            self._mapped[key] = {
+                dep.key
+                for dep in own.deps
+                if dep.key == key
+                or not edges.is_own(
+                    edges.mapping_of(own.partitions, self.specs[dep.key].partitions, dep.mapping),
+                    own.partitions,
+                    self.specs[dep.key].partitions,
+                )
+            }
+        return self._mapped[key]
 
     def above(self, keys: Iterable[str], steps: int | None = None) -> set[str]:
         """What is upstream of these, so many steps far (none: all the way), without themselves unless in a circle."""

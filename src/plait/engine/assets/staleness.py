@@ -84,7 +84,10 @@ def _from_upstream(
 ) -> list[Cause]:
     used = _inputs.decode(row.inputs) if row.inputs else {}
     causes: list[Cause] = []
+    mapped = index.mapped(row.key)
     for dep in index.upstream[row.key]:
+        if dep in mapped:  # made from several partitions of it, or from another one: no one row tells
+            continue
         upstream = rows.get(dep)
         version = upstream.data_version if upstream is not None else None
         above = found.get(dep)

@@ -6,10 +6,11 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plait import PartitionMapping, daily, weekly
 from plait.engine.assets.freshness import Age, check
 from plait.engine.assets.index import AssetIndex
 from plait.engine.assets.staleness import Status, assess, changed, states, version_of
-from plait.model.assets import AssetKind, Freshness
+from plait.model.assets import AssetDep, AssetGraph, AssetKind, AssetSpec, Freshness
 from plait.model.rows import AssetRow
 from tests.unit.engine.assets.graphs import chain, index, row, spec
 
@@ -142,3 +143,20 @@ def test_both_and_none():
     fresh = check(both, row("a", at=now - 10), now)
     assert (fresh.state, fresh.late_at) == (Age.FRESH, now + 50)
     assert check(None, None, now).state is Age.UNKNOWN
+
+
+def test_what_is_made_from_other_partitions_is_not_stale_for_one_of_them():
+    """A week has no single day whose data version it has; a balance is made from that of the day before."""
+    days, weeks = daily("2026-01-01").spec(), weekly("2026-01-01").spec()
+    before = msgspec.to_builtins(PartitionMapping.windows(-1).mapping)
+    assets = (
+        AssetSpec(key="day", step="day", partitions=days),
+        AssetSpec(key="week", step="week", partitions=weeks, deps=(AssetDep(key="day"),)),
+        AssetSpec(key="same", step="same", partitions=days, deps=(AssetDep(key="day"),)),
+        AssetSpec(key="own", step="own", partitions=days, deps=(AssetDep(key="own", mapping=before),)),
+    )
+    found = AssetIndex(AssetGraph(assets=assets))
+    assert {key: found.mapped(key) for key in found.keys} == {
+        "day": set(), "week": {"day"}, "same": set(), "own": {"own"}
+    }  # fmt: skip
+    assert told(found, *(made(key, "1") for key in found.keys)) == {"same": ["was not made from day yet"]}
