@@ -90,6 +90,7 @@ def test_an_unknown_partition_is_told(surroundings):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_backfill_that_is_killed_counts_every_flight_once(surroundings, tmp_path):
     """Two of the 365 days, which take a quarter of an hour; the year has its 336,776 flights that way, too."""
     env = surroundings | {"PLAIT_HOME": str(tmp_path / "home"), "FLIGHTS_DATA": str(tmp_path / "data")}
