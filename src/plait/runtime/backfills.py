@@ -31,14 +31,15 @@ log = logging.getLogger("plait.backfills")
 class Backfills:
     """Moves backfills on for one scheduler: those that sessions drive or, for a service, those that services do.
 
-    `cancel` asks a run to end; `begins` is told of a run before it is hosted here, `begun` after that; `ask` calls
-    functions of mappings.
+    `cancel` asks a run to end; `publish` wakes other processes; `begins` is told of a run before it is hosted here,
+    `begun` after that; `ask` calls functions of mappings.
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
         cancel: Callable[[RunId], None],
+        publish: Callable[[str], None],
         *,
         session: bool = False,
         begins: Callable[[RunRow, Graph], None] = lambda row, graph: None,
@@ -47,6 +48,7 @@ class Backfills:
     ):
         self._scheduler = scheduler
         self._cancel = cancel
+        self._publish = publish
         self._session = session
         self._begins = begins
         self._begun = begun
@@ -102,6 +104,8 @@ class Backfills:
         scheduler.pump()
         for run, graph in made:
             self._begun(run, graph)
+        if BackfillState(row.state) in OVER:
+            self._publish("backfills")  # whoever else drives it, or looks at it, may wait for its end
         if row.state == BackfillState.CANCELLING.value:
             for flight in work.cursor.flights:
                 self._cancel(flight.run_id)

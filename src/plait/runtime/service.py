@@ -67,7 +67,7 @@ class Service:
         self.firing = Firing(scheduler, most_runs)
         self.automations = Automations(scheduler, self._begin)
         self.watchdog = Watchdog(scheduler)
-        self.backfills = Backfills(scheduler, self._cancel)
+        self.backfills = Backfills(scheduler, self._cancel, publish)
         self._publish = publish
         self._most_runs = most_runs
         self._beats = 0

@@ -185,6 +185,10 @@ class Session:
         self.code.register(live)
         self._mailboxes[row.run_id] = queue.SimpleQueue()
 
+    def publish(self, topic: str) -> None:
+        """Wake the other processes on this database."""
+        self._bus.publish(topic)
+
     def leave(self, run_id: RunId) -> None:
         """Nobody waits for a run: what this process keeps of it goes when it is over."""
         self._abandoned.add(run_id)

@@ -35,6 +35,7 @@ class SessionBackfill:
         self._backfills = Backfills(
             session.scheduler,
             lambda run_id: session.cancel(run_id, "its backfill is being cancelled"),
+            session.publish,
             session=True,
             begins=self._begins,
             begun=lambda row, graph: self._attend(row.run_id, graph),
