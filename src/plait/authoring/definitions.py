@@ -36,6 +36,7 @@ class Definitions:
     tasks: dict[str, Task[..., Any]] = field(default_factory=dict[str, Task[..., Any]])
     files: dict[str, str] = field(default_factory=dict[str, str])
     loaded: set[str] = field(default_factory=set[str])
+    _index: AssetIndex | None = field(default=None, repr=False, compare=False)
 
     def add_module(self, module: ModuleType, file: str) -> None:
         """Add what a module's names hold. What it only imported from a sibling that is loaded too counts once."""
@@ -76,12 +77,14 @@ class Definitions:
                     right=f'@asset(key="another_{spec.key}")' + (f"\n{head_of(fn)}: ..." if fn is not None else ""),
                 )
             self.assets[spec.key] = made
+            self._index = None
             self.files.setdefault(f"asset:{spec.key}", file)
 
     def _add_check(self, made: Check[..., Any]) -> None:
         known = {(check.place, check.asset, check.name) for check in self.checks}
         if (made.place, made.asset, made.name) not in known:
             self.checks.append(made)
+            self._index = None
 
     def _add_workflow(self, value: Workflow, file: str) -> None:
         known = self.workflows.get(value.name)
@@ -120,7 +123,9 @@ class Definitions:
 
     def asset_index(self) -> AssetIndex:
         """The asset graph of all that is here. Raises DefinitionError for what does not fit together."""
-        return AssetIndex(asset_graph(self.assets, self.checks))
+        if self._index is None:
+            self._index = AssetIndex(asset_graph(self.assets, self.checks))
+        return self._index
 
     def asset_job(
         self,

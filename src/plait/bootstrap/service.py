@@ -172,8 +172,8 @@ def _retention(settings: Settings, store: RunStore, owner: str) -> RetentionThre
 
 
 def _tell(synced: Synced) -> None:
-    counts = len(synced.loaded), len(synced.deployed), len(synced.gone)
-    log.info("%d files loaded: %d workflows deployed, %d gone", *counts)
+    counts = len(synced.loaded), len(synced.deployed), len(synced.gone), len(synced.assets)
+    log.info("%d files loaded: %d workflows deployed, %d gone; %d assets", *counts)
     for row in synced.errors:
         log.error("%s", row.error)
 

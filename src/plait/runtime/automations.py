@@ -102,10 +102,13 @@ class Automations:
         states: dict[str, AssetState] = {}
         self._looked = None
         for row in self._store.definitions.automations() if self._automated.programs else ():
-            if row.key == LOOKED:
-                self._looked = msgspec.msgpack.decode(row.cursor, type=Looked)
-            else:
-                states[row.key] = msgspec.msgpack.decode(row.cursor, type=AssetState)
+            try:
+                if row.key == LOOKED:
+                    self._looked = msgspec.msgpack.decode(row.cursor, type=Looked)
+                else:
+                    states[row.key] = msgspec.msgpack.decode(row.cursor, type=AssetState)
+            except msgspec.MsgspecError as error:  # of another version: as if nobody had looked
+                log.warning("where the automation of %r stands cannot be read: %s", row.key, error)
         self._states = States(self._automated, states)
         self._facts = AssetFacts(self._store, self._index, self._locations)
         self._facts.broken = set(self._looked.failed) if self._looked is not None else set()

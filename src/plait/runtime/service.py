@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from plait.engine.decide import Decision
 from plait.engine.run import Run
-from plait.model.errors import StaleToken, StoreError
+from plait.model.errors import PlaitError, StaleToken, StoreError
 from plait.model.ids import TOKEN_BITS, RunId
 from plait.model.outcome import Verdict
 from plait.model.states import LIVE, RUN_TERMINAL, RunState
@@ -44,6 +44,8 @@ to blame: that is a crashed attempt."""
 CLAIM_AT_ONCE = 200
 MOST_REMEMBERED = 1000
 """Runs of which it is remembered that the processes of their bodies died, until somebody goes on with them."""
+TRY_AGAIN = 60.0
+"""Seconds until assets are looked at again whose definitions do not fit together."""
 SLOW_BEATS = 3
 """On every so many-th beat the service looks at everything, as if it had missed what others said."""
 log = logging.getLogger("plait.service")
@@ -179,9 +181,9 @@ class Service:
         if self.automations.next_at is not None and self.automations.next_at <= now:
             try:
                 self.automations.run(now)
-            except StoreError as error:
+            except PlaitError as error:
                 log.warning("assets could not be looked at, it is tried again: %s", error)
-                self.automations.next_at = now + 1.0
+                self.automations.next_at = now + (1.0 if isinstance(error, StoreError) else TRY_AGAIN)
         if self.recovery.next_at is not None and self.recovery.next_at <= now:
             self.recovery.go_on(now)
             self.scheduler.pump()

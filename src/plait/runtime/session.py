@@ -396,6 +396,8 @@ class Session:
         if mailbox is not None:
             mailbox.put(None)
         self._calls.forget(run_id)
+        if hosted.graph.kind == "assets":
+            self._bus.publish("assets")
         for (waits_in, _), tell in list(self.scheduler.carrier.grants.items()):
             if waits_in == run_id:
                 tell()
