@@ -9,8 +9,8 @@ import pytest
 from plait.adapters.stores.memory import MemoryStore
 from plait.engine.partitions.edges import slices_of
 from plait.engine.partitions.spaces import space_of
-from plait.model.assets import AssetDep, AssetGraph, AssetSpec, graph_bytes
-from plait.model.automation import CODE_CHANGED, FAILED, IN_PROGRESS, Decision, eager, on_cron
+from plait.model.assets import AssetDep, AssetGraph, AssetKind, AssetSpec, HistoryEvent, graph_bytes
+from plait.model.automation import CODE_CHANGED, FAILED, IN_PROGRESS, Decision, eager, on_cron, on_missing
 from plait.model.graph import OutputSpec, TaskSpec
 from plait.model.ids import RunId, TaskNo
 from plait.model.rows import AssetEventRow, AssetRow, FileRow, PartitionMark, RunRow
@@ -217,6 +217,34 @@ def test_a_window_that_ends_is_made():
     assert house.look() == [(["b"], "2026-01-01")]
     house.make("a", "2025-12-30")
     assert house.look() == [], "not the latest one"
+
+
+def test_keys_that_are_added_are_looked_at():
+    named = {"kind": "dynamic", "name": "customers"}
+    house = House(asset("bill", partitions=named, automation=on_missing()))
+    house.store.partitions.add("customers", ["acme"])
+    assert house.look() == [], "it was there before the first look"
+    house.store.partitions.add("customers", ["bolt", "cobalt"])
+    assert house.look() == [(["bill"], "bolt"), (["bill"], "cobalt")]
+    assert house.look() == []
+
+
+def test_an_observation_counts_where_it_finds_another_version():
+    house = House(asset("seen", kind=AssetKind.OBSERVED), asset("b", "seen", automation=eager()))
+    house.make("b")
+    house.look()
+    for version, runs in (("1", [(["b"], None)]), ("1", []), ("2", [(["b"], None)]), (None, [])):
+        house.clock.advance(1.0)
+        row = house.by_hand(["seen"])
+        about = {"key": "seen", "partition": "", "run_id": row.run_id, "no": TaskNo(0), "at": house.clock.now()}
+        data = msgspec.json.encode(HistoryEvent(data_version=version))
+        event = AssetEventRow(**about, kind="observed", data=data)
+        with house.store.transaction() as tx:
+            tx.write(RunBatch(run_id=row.run_id, epoch=1, asset_events=[event]))
+        assert house.look() == runs
+        if runs:
+            house.end()
+            house.look()
 
 
 def test_facts_about_runs_and_code():

@@ -50,6 +50,8 @@ class AssetFacts:
         self._failed: dict[str, KeySet] = {}
         self._old_code: dict[str, KeySet] = {}
         self._all: dict[str, KeySet] = {}
+        self._there: dict[str, KeySet] = {}
+        """The partitions of each definition at the look before."""
         self._targets: dict[str, frozenset[str]] = {}
         self._ticks: dict[tuple[str, str], bool] = {}
         self.broken: set[str] = set()
@@ -83,14 +85,13 @@ class AssetFacts:
                 pass
 
     def grown(self) -> set[str]:
-        """The partitioned assets of which other partitions are there than at the look before."""
-        before, now = self._happened.before, self.now
-        found: dict[str, bool] = {}
-        for text in set(self._text.values()):
-            if text:
-                space = self._space(text)
-                found[text] = isinstance(space, WindowSpace | MultiSpace) and space.all(before) != space.all(now)
-        return {key for key, text in self._text.items() if found.get(text)}
+        """The partitioned assets of which other partitions are there than at the look before. (The first look knows
+        none, and looks at all.)"""
+        texts = set(self._text.values()) - {""}
+        there = {text: self._space(text).all(self.now) for text in texts}
+        moved = {text for text, keys in there.items() if text in self._there and self._there[text] != keys}
+        self._there = there
+        return {key for key, text in self._text.items() if text in moved}
 
     def next_window(self, keys: Iterable[str]) -> float | None:
         """When the next window of one of these assets ends."""
@@ -258,3 +259,8 @@ def mark_of(row: AssetEventRow) -> bytes:
     """What tells an update from all others (8 bytes)."""
     text = msgspec.msgpack.encode((row.key, row.partition, row.at, row.run_id, row.no))
     return hashlib.blake2b(text, digest_size=8).digest()
+
+
+def version_in(row: AssetEventRow) -> str | None:
+    """The data version that an event tells."""
+    return _events.decode(row.data).data_version

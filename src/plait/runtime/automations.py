@@ -23,10 +23,10 @@ from plait.engine.automation.look import Automated, Look, States
 from plait.engine.partitions.keysets import EMPTY, KeySet
 from plait.model.automation import AssetState, Decision, Looked
 from plait.model.graph import Graph
-from plait.model.rows import AutomationRow, RunRow
+from plait.model.rows import AssetEventRow, AutomationRow, RunRow
 from plait.model.schedules import Cron
 from plait.model.states import RunState
-from plait.runtime.asset_facts import MOST_OPEN, OPEN, WHOLE, AssetFacts, Happened, mark_of
+from plait.runtime.asset_facts import MOST_OPEN, OPEN, WHOLE, AssetFacts, Happened, mark_of, version_in
 from plait.runtime.run_request import RunRequest, first_row
 from plait.runtime.scheduler import Scheduler
 
@@ -166,7 +166,7 @@ class Automations:
         happened = Happened(before=before.at)
         self._facts.at(now, happened)
         for row in new:
-            if row.key in self._index.specs:
+            if row.key in self._index.specs and (row.kind != "observed" or self._is_news(row)):
                 keys = self._facts.named(row.key, row.partition)
                 happened.updates.setdefault(row.key, []).append((keys, row.run_id))
         runs = [row for row in self._store.list_runs(states=OPEN, limit=MOST_OPEN) if row.kind == "assets"]
@@ -179,7 +179,9 @@ class Automations:
         changed = set(happened.updates) | self._moved(before, runs, is_open)
         self._facts.broken -= set(happened.updates)
         self._facts.forget(changed)
-        changed |= set(self._index.specs) if self._deployed else self._facts.grown()
+        changed |= self._facts.grown()
+        if self._deployed:
+            changed |= set(self._index.specs)
         keep = now - OVERLAP
         looked = Looked(
             look=before.look + 1,
@@ -189,6 +191,14 @@ class Automations:
             failed=tuple(sorted(self._facts.broken)),
         )
         return changed, looked
+
+    def _is_news(self, row: AssetEventRow) -> bool:
+        """Whether an observation found another data version than the one before it."""
+        version = version_in(row)
+        earlier = self._store.asset_history(
+            row.key, partition=row.partition, kinds=("observed",), before=row.at, limit=1
+        )
+        return version is not None and (not earlier or version_in(earlier[0]) != version)
 
     def _moved(self, before: Looked, runs: Collection[RunRow], is_open: Collection[str]) -> set[str]:
         """The assets of runs that have begun or ended since the look before. What a run that did not succeed has not
