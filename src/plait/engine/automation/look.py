@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from plait.engine.assets.index import AssetIndex
-from plait.engine.automation.program import MOMENTARY, Node, Program, compiled
+from plait.engine.automation.program import Node, Program, compiled
 from plait.engine.partitions.keysets import EMPTY, KeySet
 from plait.model import automation as model
 from plait.model.automation import AssetState, Bounds, Decision
@@ -172,10 +172,8 @@ class Look:
         return value
 
     def _is(self, node: Node, key: str, by: str) -> KeySet:
-        condition = node.condition
-        assert isinstance(condition, model.Is)  # here and below: the table knows
-        value = self._fact(condition.fact, key)
-        if value.bounds and condition.fact in MOMENTARY:
+        value = self._fact(node.fact, key)
+        if node.momentary and value.bounds:
             self._here.momentary = True
         return value
 
@@ -239,15 +237,15 @@ class Look:
             self._here.momentary = True
         return value
 
-    def _deps(self, node: Node, key: str) -> Iterable[str]:
+    def _deps(self, node: Node, key: str) -> Collection[str]:
         condition = node.condition
-        assert isinstance(condition, model.AnyDeps | model.AllDeps)
-        deps: Iterable[str] = self._index.upstream[key]
+        assert isinstance(condition, (model.AnyDeps, model.AllDeps))  # here and below: the table knows
+        deps: Collection[str] = self._index.upstream[key]
         if condition.only:
             deps = [dep for dep in deps if _matches(dep, condition.only)]
         if condition.ignore:
             deps = [dep for dep in deps if not _matches(dep, condition.ignore)]
-        return [dep for dep in deps if dep != key]
+        return [dep for dep in deps if dep != key] if key in deps else deps
 
     def _fact(self, fact: str, key: str) -> KeySet:
         root = self._here.key
@@ -257,7 +255,7 @@ class Look:
                 return requested if requested is not None and self._facts.shares(key, root) else EMPTY
             case "was_requested":
                 state = self._states.get(key)
-                return KeySet(state.requested) if state is not None else EMPTY
+                return KeySet(state.requested) if state is not None and state.requested else EMPTY
             case "initial":
                 if key != root:
                     return EMPTY

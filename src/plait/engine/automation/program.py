@@ -16,15 +16,17 @@ MOMENTARY = frozenset({"updated", "updated_apart", "requested", "was_requested",
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """A part of a condition. `no` counts the parts in the order in which they are written; one that is `pure` remembers
-    nothing, so that it need not be looked at where it makes no difference."""
+    """A part of a condition. `place` is its number, in the order in which the parts are written; one that is `pure`
+    remembers nothing, so that it need not be looked at where it makes no difference; of facts, `momentary` ones are
+    true in one look only."""
 
-    no: int
     place: str
     kind: type
     condition: Condition
     parts: tuple["Node", ...]
     pure: bool
+    fact: str = ""
+    momentary: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def _node(condition: Condition, count: list[int]) -> Node:
     count[0] += 1
     parts = tuple(_node(part, count) for part in model.children(condition))
     pure = all(part.pure for part in parts) and not isinstance(condition, model.Since | model.Newly)
-    return Node(no, str(no), type(condition), condition, parts, pure)
+    fact = condition.fact if isinstance(condition, model.Is) else ""
+    return Node(str(no), type(condition), condition, parts, pure, fact, fact in MOMENTARY)
 
 
 def _depth(condition: Condition) -> int:
