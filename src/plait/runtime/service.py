@@ -44,6 +44,8 @@ to blame: that is a crashed attempt."""
 CLAIM_AT_ONCE = 200
 MOST_REMEMBERED = 1000
 """Runs of which it is remembered that the processes of their bodies died, until somebody goes on with them."""
+DEFINITION_LOOKS = 20
+"""On every so many-th look the assets that are deployed are read anew: it is large, and whoever deploys says so."""
 TRY_AGAIN = 60.0
 """Seconds until assets are looked at again whose definitions do not fit together."""
 SLOW_BEATS = 3
@@ -73,6 +75,7 @@ class Service:
         self._publish = publish
         self._most_runs = most_runs
         self._beats = 0
+        self._looks = 0
         self._freed = False
         self._marked = False
         """Whether runs of this service may have said something of partitions, which is not in chunks as yet."""
@@ -151,7 +154,11 @@ class Service:
     def look(self) -> None:
         """Look at everything that others may have changed, and whether all is here that has to be."""
         self.firing.look()
-        self.automations.load()
+        if self._looks % DEFINITION_LOOKS == 0:
+            self.automations.load()
+        else:
+            self.automations.wake()
+        self._looks += 1
         self.scheduler.recheck_pauses()
         self._take_stock()
         self.claim()
