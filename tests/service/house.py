@@ -111,7 +111,7 @@ class House:
         self.folder = folder
         self.home = folder / "home"
         self.notes = folder / "notes"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PLAIT_")}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PLAIT_", "COLUMNS"))}
         kept["PYTHONPATH"] = str(Path(plait_itself.__file__).parents[1])  # the plait that is tested, wherever it lies
         self.env = {**kept, "PLAIT_HOME": str(self.home), "NOTES": str(self.notes), "PYTHONIOENCODING": "utf-8"}
         if db is not None:

@@ -66,7 +66,7 @@ def test_after_an_outage_the_first_one_back_waits_for_the_others(store, clock):
     assert first.renew()
     first.sweep()
     assert owners(store) == ["first", "second", "third"]
-    clock.advance(LEASE_SECONDS - RENEW_SECONDS)
+    go_on(clock, LEASE_SECONDS - RENEW_SECONDS, first)
     assert second.renew()
     go_on(clock, 2 * RENEW_SECONDS, first, second)
     assert owners(store) == ["first", "second"], "who did not come back in a lease's time is dead"
@@ -122,3 +122,13 @@ def test_a_heartbeat_goes_on_while_its_process_is_busy_or_its_database_fails(sto
         busy.set()
         heartbeat.stop()
     assert lost == [True]
+
+
+def test_an_outage_as_long_as_a_lease_counts(store, clock):
+    first, second = lease_of(store, clock, "first", "a"), lease_of(store, clock, "second", "b")
+    go_on(clock, 60.0, first, second)
+    clock.advance(LEASE_SECONDS)
+    assert first.renew()
+    clock.advance(0.001)
+    first.sweep()
+    assert owners(store) == ["first", "second"]

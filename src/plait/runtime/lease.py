@@ -72,7 +72,7 @@ class Lease:
             )
         )
         answered = self._clock.now()
-        if answered > self._renewed + LEASE_SECONDS:
+        if answered >= self._renewed + LEASE_SECONDS:
             self._trust_from = answered + LEASE_SECONDS
         self._renewed = now
         return known
