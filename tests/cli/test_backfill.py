@@ -1,5 +1,6 @@
 """`plait backfill` in its own process: planned, carried out, killed and resumed; and what is told of wrong use."""
 
+import contextlib
 import json
 import signal
 import sqlite3
@@ -131,7 +132,7 @@ def test_killed_twice_it_is_resumed_and_makes_every_partition_once(shop: Command
     assert [(each["name"], each["done"]) for each in view["groups"]] == [
         ("orders and 1 more", 20), ("week", 2), ("balance", 20)
     ]  # fmt: skip
-    with sqlite3.connect(shop.folder / "home" / "plait.db") as database:
+    with contextlib.closing(sqlite3.connect(shop.folder / "home" / "plait.db")) as database:
         rows = database.execute("SELECT occurrence, state, partition FROM runs").fetchall()
     assert len(rows) == len({occurrence for occurrence, _, _ in rows}) == 42
     assert {state for _, state, _ in rows} == {"success"}
