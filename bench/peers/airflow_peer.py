@@ -68,7 +68,7 @@ def main() -> None:
         )
     try:
         wait(lambda: (HOME / "airflow.db").exists() and _known() >= len(DAGS), 240)
-        times = Times(asked["budget"])
+        times = Times(asked, "standalone, LocalExecutor, 2 at once, SQLite; fan is parallel200", fan=200)
         times.told("ready", time.perf_counter() - begin)
         number = 0
         for name in DAGS:
@@ -76,7 +76,6 @@ def main() -> None:
                 number += 1
                 took = run(name, number, asked["budget"])
             times.told(name, took)
-        times.print("standalone, LocalExecutor, 2 at once, SQLite; fan is parallel200", 200)
     finally:
         os.killpg(standalone.pid, signal.SIGTERM)
         try:

@@ -43,12 +43,11 @@ def main() -> None:
     try:
         time.sleep(1)
         work.delay(1).get(timeout=60)
-        times = Times(asked["budget"])
+        times = Times(asked, "2 prefork workers, Redis without persistence (nothing is durable)")
         times.take("chain40", lambda: chain(*[work.si(10) for _ in range(40)])().get(timeout=300))
         times.take("long10", lambda: chain(*[work.si(33) for _ in range(10)])().get(timeout=300))
         times.take("parallel200", lambda: group([work.si(10) for _ in range(200)])().get(timeout=300))
         times.take("fan", lambda: group([work.si(10) for _ in range(asked["fan"])])().get(timeout=600))
-        times.print("2 prefork workers, Redis without persistence (nothing is durable)", asked["fan"])
     finally:
         worker.terminate()
         worker.wait(30)

@@ -24,10 +24,12 @@ def options() -> dict:
 
 
 class Times:
-    """Measures pieces of work, and keeps what they took."""
+    """Measures pieces of work, and says after each what all have taken so far: who is stopped has said something."""
 
-    def __init__(self, budget: float):
-        self.budget = budget
+    def __init__(self, asked: dict, how: str, fan: int | None = None):
+        self.budget = asked["budget"]
+        self.how = how
+        self.fan = fan or asked["fan"]
         self.found: dict[str, list[float]] = {}
 
     def take(self, name: str, work: Callable[[], object], *, warm: bool = True) -> None:
@@ -40,14 +42,16 @@ class Times:
             before = time.perf_counter()
             work()
             took.append(time.perf_counter() - before)
+            self._say()
             if time.perf_counter() - begin + took[-1] > self.budget:
                 break
 
     def told(self, name: str, seconds: float) -> None:
         """A piece of work that the peer itself has timed."""
         self.found.setdefault(name, []).append(seconds)
+        self._say()
 
-    def print(self, how: str, fan: int) -> None:
-        """The one line that the runner reads."""
-        sys.stdout.write("\n" + json.dumps({"how": how, "fan": fan, "seconds": self.found}) + "\n")
+    def _say(self) -> None:
+        """A line for the runner, which reads the last one."""
+        sys.stdout.write("\n" + json.dumps({"how": self.how, "fan": self.fan, "seconds": self.found}) + "\n")
         sys.stdout.flush()

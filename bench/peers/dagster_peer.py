@@ -62,15 +62,14 @@ JOBS = {"chain40": chain40, "long10": long10, "parallel200": parallel200, "fan":
 def main() -> None:
     """Measure."""
     asked = options()
-    times = Times(asked["budget"])
+    how = "execute_in_process" if asked["mode"] == "in_process" else "multiprocess executor, 2 at once"
+    times = Times(asked, f"{how}, runs and events in SQLite")
     with DagsterInstance.get() as instance:
         for name, one in JOBS.items():
             if asked["mode"] == "in_process":
                 times.take(name, lambda one=one: one.execute_in_process(instance=instance))
             else:
                 times.take(name, lambda one=one: execute_job(reconstructable(one), instance=instance), warm=False)
-    how = "execute_in_process" if asked["mode"] == "in_process" else "multiprocess executor, 2 at once"
-    times.print(f"{how}, runs and events in SQLite", asked["fan"])
 
 
 if __name__ == "__main__":

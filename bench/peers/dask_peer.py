@@ -20,12 +20,11 @@ def main() -> None:
                 last = client.submit(step, n, last, pure=False)
             last.result()
 
-        times = Times(asked["budget"])
+        times = Times(asked, "LocalCluster, 2 processes with a thread each (nothing is durable)")
         times.take("chain40", lambda: chain(10, 40))
         times.take("long10", lambda: chain(33, 10))
         times.take("parallel200", lambda: client.gather(client.map(fib, [10] * 200, pure=False)))
         times.take("fan", lambda: client.gather(client.map(fib, [10] * asked["fan"], pure=False)))
-        times.print("LocalCluster, 2 processes with a thread each (nothing is durable)", asked["fan"])
 
 
 if __name__ == "__main__":

@@ -37,12 +37,11 @@ def main() -> None:
     """Measure."""
     asked = options()
     DBOS.launch()
-    times = Times(asked["budget"])
+    times = Times(asked, "steps and workflows in one process, recorded in SQLite")
     times.take("chain40", lambda: chain(10, 40))
     times.take("long10", lambda: chain(33, 10))
     times.take("parallel200", lambda: many(200))
     times.take("fan", lambda: many(asked["fan"]))
-    times.print("steps and workflows in one process, recorded in SQLite", asked["fan"])
     DBOS.destroy()
 
 

@@ -52,13 +52,12 @@ def main() -> None:
             future.result()
 
     try:
-        times = Times(asked["budget"])
+        where = "a server beside it" if server is not None else "a server of its own (ephemeral)"
+        times = Times(asked, f"flow in this process, .submit in threads, {where}, SQLite")
         times.take("chain40", lambda: chain(10, 40))
         times.take("long10", lambda: chain(33, 10))
         times.take("parallel200", lambda: many(200))
         times.take("fan", lambda: many(asked["fan"]))
-        where = "a server beside it" if server is not None else "a server of its own (ephemeral)"
-        times.print(f"flow in this process, .submit in threads, {where}, SQLite", asked["fan"])
     finally:
         if server is not None:
             server.terminate()
