@@ -48,7 +48,7 @@ PEERS = (
     Peer("dbos", ("dbos",)),
     Peer("dagster", ("dagster",), ("in_process", "multiprocess"), fan=200, most=900.0),
     Peer("prefect", ("prefect",), ("ephemeral", "server")),
-    Peer("airflow", ("apache-airflow",), budget=180.0, most=1200.0),
+    Peer("airflow", ("apache-airflow",), budget=300.0, most=1500.0),
 )
 
 
