@@ -195,10 +195,10 @@ def test_a_failure_is_an_exit_code_and_ctrl_c_pauses(shop: Command) -> None:
 
 def test_two_that_drive_it_and_one_that_cancels_it(shop: Command) -> None:
     """The second helps, and neither is left waiting."""
-    first = shop.start("backfill", "shop.py", "orders", "--json", SLOW="0.1")
+    first = shop.start("backfill", "shop.py", "orders", "--json", SLOW="0.6")
     wait_until(lambda: len(notes(shop)) > 0, "it has begun", 60)
     (found,) = shop("backfills", "list", "--open", "--json").json["backfills"]
-    second = shop.start("backfill", "shop.py", "--resume", found["id"], "--json", SLOW="0.1")
+    second = shop.start("backfill", "shop.py", "--resume", found["id"], "--json", SLOW="0.6")
     wait_until(lambda: len(notes(shop)) > 6, "it goes on", 60)
     shop("backfills", "cancel", found["id"][:20])
     for process in (first, second):
