@@ -97,10 +97,10 @@ PREVIOUS_RUN = (
 LAST_EVENT = "SELECT max(seq) FROM events WHERE run = %s"
 """The number of a run's last event."""
 
-ALL_TASKS = f"SELECT {_TASK} FROM tasks WHERE run = %s"
-"""All task runs of a run, every generation."""
+ALL_TASKS = f"SELECT {_TASK} FROM tasks WHERE run = %s ORDER BY no"
+"""All task runs of a run, every generation, in the order in which they were made."""
 
-ALL_SCOPES = "SELECT scope, path, generation, length, keys FROM scopes WHERE run = %s"
+ALL_SCOPES = "SELECT scope, path, generation, length, keys FROM scopes WHERE run = %s ORDER BY scope, path"
 """All expanded scopes of a run."""
 
 PAGE_OF_TASKS = (

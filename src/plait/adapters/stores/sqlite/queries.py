@@ -145,10 +145,10 @@ PREVIOUS_RUN = (
 LAST_EVENT = "SELECT max(seq) FROM events WHERE run = ?"
 """The number of a run's last event."""
 
-ALL_TASKS = f"SELECT {_TASK} FROM tasks WHERE run = ?"
-"""All task runs of a run, every generation."""
+ALL_TASKS = f"SELECT {_TASK} FROM tasks WHERE run = ? ORDER BY no"
+"""All task runs of a run, every generation, in the order in which they were made."""
 
-ALL_SCOPES = "SELECT scope, path, generation, length, keys FROM scopes WHERE run = ?"
+ALL_SCOPES = "SELECT scope, path, generation, length, keys FROM scopes WHERE run = ? ORDER BY scope, path"
 """All expanded scopes of a run."""
 
 PAGE_OF_TASKS = f"SELECT {_TASK} FROM tasks WHERE run = {_RUN_NUMBER} AND no > ? AND current >= ? ORDER BY no LIMIT ?"
