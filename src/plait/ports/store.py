@@ -1,20 +1,14 @@
-"""The ports: what the shells need of the world, one Protocol per need. Adapters implement them, the shells never look
-behind.
-
-Everything is synchronous and thread-safe unless its docstring says otherwise. Times are epoch seconds (UTC).
-"""
+"""The store: runs, and the transaction that writes all there is; the bus on which processes hear of it."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from enum import StrEnum
-from math import inf
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from plait.model.graph import Graph
-from plait.model.ids import RunId, TaskNo, Token
-from plait.model.outcome import LogSpan, Outcome, Stored
+from plait.model.ids import RunId, TaskNo
+from plait.model.outcome import Stored
 from plait.model.rows import (
     AssetEventRow,
     AssetRow,
@@ -27,7 +21,6 @@ from plait.model.rows import (
     InboxRow,
     LimitRow,
     OwnerRow,
-    PartitionChunk,
     PartitionMark,
     RunRow,
     ScopeRow,
@@ -36,28 +29,8 @@ from plait.model.rows import (
     TriggerRow,
     WorkflowRow,
 )
-from plait.model.wire import Execution, Report
-
-# --- time and ids ----------------------------------------------------------------------------------------------------
-
-
-class Clock(Protocol):
-    """Tells the time. Tests have one that jumps."""
-
-    def now(self) -> float:
-        """Epoch seconds, UTC."""
-        ...
-
-
-class IdSource(Protocol):
-    """Makes the ids that come from outside the engine."""
-
-    def run_id(self) -> RunId:
-        """A new run id: a UUIDv7 as text, greater than every one made before by this source."""
-        ...
-
-
-# --- the store -------------------------------------------------------------------------------------------------------
+from plait.ports.definition_store import DefinitionStore
+from plait.ports.partition_store import PartitionStore
 
 
 class RunBatch(msgspec.Struct, kw_only=True):
@@ -172,90 +145,6 @@ class Transaction(Protocol):
 
     def save_backfill(self, row: BackfillRow) -> None:
         """Insert a backfill, or keep the state, the time and the cursor of one that this transaction got hold of."""
-        ...
-
-
-class DefinitionStore(Protocol):
-    """What of definitions is kept: files, deployments, triggers. Written through a `Transaction`."""
-
-    def files(self, location: str | None = None) -> list[FileRow]:
-        """The files of a location, or of all, by path."""
-        ...
-
-    def deployments(self) -> list[DeploymentRow]:
-        """All deployed workflows, by name."""
-        ...
-
-    def deployment(self, workflow: str) -> DeploymentRow | None: ...
-
-    def triggers(self, workflow: str | None = None) -> list[TriggerRow]:
-        """All triggers, or a workflow's, by workflow and number."""
-        ...
-
-    def automations(self, keys: Sequence[str] = ()) -> list[AutomationRow]:
-        """Where the automations of these assets, or of all, stand, by key."""
-        ...
-
-    def next_trigger(self, after: float = -inf) -> float | None:
-        """When the next trigger of a workflow that is not paused is due (epoch seconds), none when there is none. Those
-        that are due already at `after` do not count."""
-        ...
-
-
-class PartitionStore(Protocol):
-    """Which partitions of assets are materialized or failed, the keys of dynamic partitions, and backfills.
-
-    What a run says of partitions (`RunBatch.partitions`) lies there as marks, until `compact` has put them into
-    chunks, which everything else reads: so a run writes a short row, and a count reads one row for 65,536 partitions.
-    """
-
-    def keys(self, name: str) -> dict[str, int]:
-        """The keys of dynamic partitions with their numbers, in the order in which they were added first."""
-        ...
-
-    def names(self) -> dict[str, int]:
-        """The names of all dynamic partitions, by name, and how many keys each has."""
-        ...
-
-    def add(self, name: str, keys: Sequence[str]) -> int:
-        """Add keys; those that are there stay. A key that was there before gets the number that it had, others get new
-        ones, which no key has had. Returns how many are new or there again."""
-        ...
-
-    def remove(self, name: str, keys: Sequence[str]) -> int:
-        """Take keys out; returns how many were there."""
-        ...
-
-    def compact(self, limit: int = 5000) -> int:
-        """Put at most `limit` marks, oldest first, into their chunks; returns how many there were. The later mark of an
-        ordinal counts."""
-        ...
-
-    def sizes(self, assets: Sequence[str]) -> dict[tuple[str, str, bool], int]:
-        """How many partitions the chunks of these assets have, by asset, space, and whether they failed."""
-        ...
-
-    def chunks(self, asset: str, space: str) -> list[PartitionChunk]:
-        """The chunks of an asset in a space, by number."""
-        ...
-
-    def spaces(self, assets: Sequence[str]) -> dict[str, str]:
-        """In which space each of these assets has all that is known of it. One that is missing has nothing, or what is
-        known of it was written otherwise."""
-        ...
-
-    def settle(self, asset: str, marks: Sequence[PartitionMark], space: str) -> None:
-        """Write marks, and that this space has all that is known of the asset."""
-        ...
-
-    def backfills(self, *, open_only: bool = False, limit: int = 50) -> list[BackfillRow]:
-        """Newest first; with `open_only` those that are not over, oldest first."""
-        ...
-
-    def backfill(self, id: str) -> BackfillRow | None: ...
-
-    def delete_backfills(self, over_before: float, limit: int = 1000) -> int:
-        """Delete at most `limit` backfills that were over before then (epoch seconds); returns how many."""
         ...
 
 
@@ -463,182 +352,6 @@ class EventBus(Protocol):
 
     def subscribe(self, callback: Callable[[str], None]) -> None:
         """Call `callback(topic)` on a thread of the bus for each message of another process."""
-        ...
-
-    def close(self) -> None: ...
-
-
-# --- execution -------------------------------------------------------------------------------------------------------
-
-
-class Kill(StrEnum):
-    """What an executor can do to a running execution: kill its process, ask it to stop, nothing."""
-
-    PROCESS = "process"
-    COOPERATIVE = "cooperative"
-    NONE = "none"
-
-
-class Capture(StrEnum):
-    """What of an execution's output an executor can keep: file descriptors (everything), Python streams, nothing."""
-
-    DESCRIPTORS = "descriptors"
-    STREAMS = "streams"
-    NONE = "none"
-
-
-class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What an executor declares. `placement`: where executions run (`here`, `thread`, `process`, `remote`).
-    `takes_runs`: what it is given is a flow's body, and its process takes over the whole run."""
-
-    kill: Kill
-    capture: Capture
-    placement: str
-    takes_runs: bool = False
-
-
-class Runner(Protocol):
-    """Runs one execution where user code runs. Never raises: what the user's code raises is in the outcome."""
-
-    def run(self, execution: Execution) -> Outcome: ...
-
-
-class ReportSink(Protocol):
-    """Takes reports, from any thread, quickly. An execution is reported finished or returned exactly once."""
-
-    def report(self, reports: Sequence[Report]) -> None: ...
-
-
-class Executor(Protocol):
-    """Starts executions somewhere and reports on them. Knows nothing of stores, runs or graphs.
-
-    A timeout ends as `Finished` with verdict failed and error type `TaskTimeout`; a cancel with verdict cancelled; a
-    dead process with verdict crashed and an error that says what happened (signal, exit code).
-    """
-
-    capabilities: Capabilities
-
-    def start(self, sink: ReportSink) -> None:
-        """Get ready; called once, before anything is submitted. Cheap: processes may be started later, on demand."""
-        ...
-
-    def capacity(self) -> int:
-        """How many more executions it would take now, prefetch included."""
-        ...
-
-    def submit(self, executions: Sequence[Execution]) -> None:
-        """Take these, in this order. Never blocks for long and never refuses."""
-        ...
-
-    def cancel(self, run_id: RunId, token: Token, reason: str) -> None:
-        """End this execution if it is here. Whether it was running or only queued, it is reported finished,
-        cancelled."""
-        ...
-
-    def adopt(self, run_id: RunId) -> Sequence[Token]:
-        """The executions of a run that are here and not reported yet, whoever handed them out: a new owner of the run
-        goes on with them, and from now on they are reported to this executor's sink."""
-        ...
-
-    def stop(self, grace: float = 5.0) -> None:
-        """End all: what is live gets `grace` seconds, then is killed. Leaves no process, thread or file behind."""
-        ...
-
-
-# --- triggers --------------------------------------------------------------------------------------------------------
-
-
-class TriggerEvent(msgspec.Struct, kw_only=True, frozen=True):
-    """The event that a deferred task run waits for (plain data), or why it does not come."""
-
-    run_id: RunId
-    no: TaskNo
-    payload: Any = None
-    error: str | None = None
-
-
-class TriggerSink(Protocol):
-    """Takes events, from any thread, quickly."""
-
-    def fired(self, events: Sequence[TriggerEvent]) -> None: ...
-
-
-class Triggerer(Protocol):
-    """Awaits the triggers of one code location's user code, thousands at a time. Knows nothing of stores, runs or
-    graphs.
-
-    Each wait that is started and not dropped is told exactly once to the sink that the triggerer was made with. One
-    that keeps the event loop from turning fails alone: the others begin again.
-    """
-
-    def start(self, run_id: RunId, no: TaskNo, trigger: dict[str, Any]) -> None:
-        """Begin a wait; one that this task run had before is dropped. Never blocks for long and never refuses."""
-        ...
-
-    def drop(self, run_id: RunId, no: TaskNo) -> None:
-        """End this wait, if it is here: nothing is told of it any more."""
-        ...
-
-    def stop(self) -> None:
-        """End all. Leaves no process, thread or file behind."""
-        ...
-
-
-# --- results and logs ------------------------------------------------------------------------------------------------
-
-
-class ResultStore(Protocol):
-    """Keeps values that tasks pass on. Small ones travel inline, large ones lie at a URL."""
-
-    def put(self, value: Any, name: str) -> Stored:
-        """Store a value. `name` is a path unique to the execution and output (`run/no/token/output`). Durable on
-        return.
-
-        A value that cannot be stored raises TypeError that names the type and what to do.
-        """
-        ...
-
-    def get(self, stored: Stored) -> Any:
-        """The value. A missing file raises FileNotFoundError that names the URL."""
-        ...
-
-    def read_record(self, name: str) -> bytes | None:
-        """A small named record (the cache's), none when it is not there."""
-        ...
-
-    def write_record(self, name: str, data: bytes) -> None:
-        """Write a small named record atomically."""
-        ...
-
-    def delete(self, names: Iterable[str]) -> None:
-        """Delete everything under these path prefixes; what is not there is fine."""
-        ...
-
-
-class LogReader(Protocol):
-    """Reads what executions printed, also while they run and after a kill -9."""
-
-    def read(self, span: LogSpan) -> bytes: ...
-
-    def find(self, run_id: RunId, no: TaskNo, token: Token) -> LogSpan | None:
-        """Where the output of an execution lies that has not reported its span (it is live, or was killed)."""
-        ...
-
-
-class Captured(Protocol):
-    """What one execution has printed in this process so far."""
-
-    @property
-    def span(self) -> LogSpan | None:
-        """Where it lies; none when nothing was printed."""
-        ...
-
-
-class Capturing(Protocol):
-    """Keeps what executions print in this process (Python streams)."""
-
-    def capture(self, run_id: str, no: int, token: int) -> AbstractContextManager[Captured]:
-        """What is printed inside, in this context, belongs to this execution."""
         ...
 
     def close(self) -> None: ...
