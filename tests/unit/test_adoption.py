@@ -34,7 +34,7 @@ def test_an_execution_that_ends_while_its_run_is_taken_over_gives_its_slots_back
 
     executor.adopt = adopt_and_report
     assert world.store.claim(scheduler.owner, 10) == [run.run_id]
-    scheduler.adopt(run.run_id)
+    scheduler.adoption.adopt(run.run_id)
     if not meanwhile:
         scheduler.pump()
         assert len(world.store.slots()) == 1

@@ -43,7 +43,7 @@ def lying(world: World) -> list[Stimulus]:
 def resume(world: World, run: WorldRun) -> None:
     """The process is killed, and the next one goes on with the run."""
     world.crash()
-    world.scheduler.resume(run.run_id)
+    world.scheduler.adoption.resume(run.run_id)
     world.settle()
 
 
@@ -165,7 +165,7 @@ def test_a_run_that_is_taken_over_in_between_decides_once():
     run = world.start(GRAPH)
     say(world, run, ClearRequested(tasks=("b",)))
     look(world)
-    world.scheduler.resume(run.run_id)
+    world.scheduler.adoption.resume(run.run_id)
     look(world)
     world.settle()
     assert run.task("b").generation == 1

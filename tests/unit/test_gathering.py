@@ -3,7 +3,7 @@
 import pytest
 
 from plait.model.graph import Graph, TaskSpec
-from plait.runtime.scheduler import GATHER
+from plait.runtime.gathering import GATHER
 from plait.testing.world import World
 
 
@@ -25,7 +25,7 @@ def ended(world: World, run) -> int:
 
 def test_ends_that_can_wait_are_committed_together_a_moment_later(world):
     run, live = begun(world)
-    world.scheduler.can_wait = lambda report: True
+    world.scheduler.gathering.can_wait = lambda report: True
     for execution in live[:2]:
         world.executor.answer(execution)
     assert ended(world, run) == 0
@@ -38,7 +38,7 @@ def test_ends_that_can_wait_are_committed_together_a_moment_later(world):
 
 def test_an_end_that_cannot_wait_takes_the_others_along(world):
     run, live = begun(world)
-    world.scheduler.can_wait = lambda report: report.no != live[1].no
+    world.scheduler.gathering.can_wait = lambda report: report.no != live[1].no
     world.executor.answer(live[0])
     assert ended(world, run) == 0
     world.executor.answer(live[1])
@@ -47,7 +47,7 @@ def test_an_end_that_cannot_wait_takes_the_others_along(world):
 
 def test_who_begins_to_wait_has_it_committed(world):
     run, live = begun(world)
-    world.scheduler.can_wait = lambda report: True
+    world.scheduler.gathering.can_wait = lambda report: True
     world.executor.answer(live[0])
     world.scheduler.flush()
     assert ended(world, run) == 1

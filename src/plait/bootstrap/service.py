@@ -83,7 +83,7 @@ class SchedulerProcess:
             default_executor="workers",
             owner=lease.owner,
         )
-        self.hub.is_live = self._scheduler.is_live
+        self.hub.is_live = self._scheduler.adoption.is_live
         self._scheduler.aliases[HOST] = "flows"
         self._triggers = CodeTriggers(self._scheduler, lambda target, sink: open_triggerer(settings, target, sink))
         self._scheduler.carrier.start_trigger = self._triggers.start

@@ -31,10 +31,11 @@ from plait.runtime.calls import Calls
 from plait.runtime.ends import Ends
 from plait.runtime.flow_host import FlowHost, in_transaction
 from plait.runtime.futures import futures_in, replaced, resolved
+from plait.runtime.gathering import GATHER
 from plait.runtime.here import CodeInThread, CodeOnLoop, Here
 from plait.runtime.inheritance import inherit_scope
 from plait.runtime.run_params import logical_text
-from plait.runtime.scheduler import GATHER, Scheduler
+from plait.runtime.scheduler import Scheduler
 from plait.worker import endings
 from plait.worker.arguments import complete_params, with_defaults
 from plait.worker.code import LoadedCode
@@ -113,7 +114,7 @@ class Bodies:
         bell, committed = bell_of(loop), loop.create_future()
         self.scheduler.post(run_id, _finished(execution, outcome, captured.span), partial(bell.ring, committed))
         bell.after_turn(self.scheduler.wake)  # what ends in the same turn goes into the same transaction,
-        self.scheduler.flush_soon(GATHER)  # unless that turn takes long
+        self.scheduler.gathering.soon(GATHER)  # unless that turn takes long
         await committed
         if caller.cancelling() > cancelled_before:
             raise asyncio.CancelledError

@@ -103,7 +103,7 @@ class Recovery:
             row = self._scheduler.store.get_run(run_id)
             if row is None or row.owner != self._scheduler.owner:
                 raise StaleToken(f"run {run_id} is another process's")
-            self._scheduler.resume(run_id, epoch=row.epoch)
+            self._scheduler.adoption.resume(run_id, epoch=row.epoch)
 
     def _give_up(self, run_id: RunId, error: BaseException | None) -> None:
         told = f"{type(error).__name__}: {error}" if error is not None else "unknown"

@@ -12,42 +12,39 @@ A decision that raises fails its run alone: the aggregate is dropped, the run ca
 commit that fails drops what it touched, in the same way.
 """
 
-import contextlib
 import logging
 import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from math import inf
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from plait.engine.build import restore
 from plait.engine.decide import Decision, decide, dispatch
-from plait.engine.limits import RUN, LimitBook
-from plait.engine.plan import Plan
+from plait.engine.limits import LimitBook
 from plait.engine.run import Run, TaskRun
 from plait.model.commands import Command
-from plait.model.errors import EngineError, StaleToken, StoreError, UsageError
+from plait.model.errors import EngineError, StoreError, UsageError
 from plait.model.graph import Graph
-from plait.model.ids import RunId, TaskNo, Token
-from plait.model.policies import LimitUse
+from plait.model.ids import RunId, Token
 from plait.model.rows import InboxRow, LimitRow, RunRow
-from plait.model.states import LIVE, RUN_TERMINAL, RunState
+from plait.model.states import RUN_TERMINAL
 from plait.model.stimuli import (
     ChildSubmitted,
     ExecutionFinished,
     ExecutionReturned,
     ExecutionStarted,
-    OwnerChanged,
     Stimulus,
     TimerFired,
 )
 from plait.model.wire import Finished, Report, Started
-from plait.ports import Clock, Executor, IdSource, RunSnapshot, RunStore
+from plait.ports import Clock, Executor, IdSource, RunStore
 from plait.runtime.admission import RunAdmission
+from plait.runtime.adoption import Adoption, hosted_whole
 from plait.runtime.carry_out import CommandCarrier
 from plait.runtime.commit import UNLIMITED, Committer
 from plait.runtime.deliveries import Deliveries
+from plait.runtime.gathering import FLUSH_AFTER, GATHER, Gathering
 from plait.runtime.hosted import Hosted
+from plait.runtime.plans import Plans
 from plait.runtime.run_request import RunRequest, first_row
 from plait.runtime.timers import Timers
 from plait.runtime.unrecorded import Unrecorded
@@ -55,24 +52,9 @@ from plait.runtime.unrecorded import Unrecorded
 log = logging.getLogger("plait.scheduler")
 MOST_STIMULI = 2000
 """Stimuli that one transaction takes at most (C8)."""
-MOST_PLANS = 1000
-"""Compiled graphs that are kept; one that is needed again is compiled again."""
-FLUSH_AFTER = 0.05
-"""Seconds until the start of a task that runs in its flow's own thread is committed, if nothing else commits before."""
-GATHER = 0.002
-"""Seconds for which calls of a body, and ends of calls that nobody waits for, are gathered into one transaction."""
-
 Observer = Callable[[Hosted, Decision], None]
 Ticket = Callable[[], None]
 """Called once what a stimulus led to is committed."""
-
-First = Callable[[Run], Iterable[Stimulus]]
-"""What is known of a run that was taken over, and is decided before anything of it is offered again."""
-
-
-def nothing(run: Run) -> Iterable[Stimulus]:
-    """Nothing more is known than what its rows tell."""
-    return ()
 
 
 def said(report: Report) -> Stimulus:
@@ -120,19 +102,18 @@ class Scheduler:
         self.observers: list[Observer] = []
         self.nudge: Callable[[], None] = lambda: None
         """Makes the timer thread look at the time again."""
-        self.flush_at: float | None = None
-        """When what was decided in the background is committed at the latest."""
+        self.gathering = Gathering(self)
         self.carrier = CommandCarrier(self)
         self.admission = RunAdmission(self)
+        self.unrecorded = Unrecorded()
+        self._plans = Plans()
+        self.adoption = Adoption(self, self.admission, self._plans, self.unrecorded)
         self.committer = Committer(self, self.admission, self.carrier)
         self.observers.append(self.carrier.watching.observe)
         self.strays: Callable[[Report], None] = lambda report: None
         """Hears reports on runs that are not hosted here."""
-        self.can_wait: Callable[[Finished], bool] = lambda report: False
-        """Whether nobody waits for the end of a task run as yet, so that its transaction can gather some more."""
         self.recover: Callable[[Hosted, BaseException], None] | None = None
         """Takes runs that failed in this process, to go on with them from their rows; nobody does that in a session."""
-        self.unrecorded = Unrecorded()
         self.handed_over: dict[RunId, Token] = {}
         """Runs that left with the execution of their body, of which no end was reported yet."""
         self.suspects: set[RunId] = set()
@@ -143,10 +124,8 @@ class Scheduler:
         self._tickets: list[Ticket] = []
         self._pumping = threading.Lock()
         self._again = False
-        self._woken_at = -inf
         self._room = False
         """Whether executors may have room that they had not when something was handed out last."""
-        self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._dirty: dict[RunId, Hosted] = {}
         self._carrying: deque[tuple[Hosted, Command]] = deque()
 
@@ -169,19 +148,10 @@ class Scheduler:
     def host(self, row: RunRow, graph: Graph) -> None:
         """Begin with a run whose row was just made; somebody has to `pump` afterwards."""
         with self.lock:
-            hosted = Hosted(Run(row.run_id, self.plan_of(row.graph_hash, graph)), row, self.store)
+            hosted = Hosted(Run(row.run_id, self._plans.of(row.graph_hash, graph)), row, self.store)
             self.runs[row.run_id] = hosted
-            with self._hosting(row.run_id):
+            with hosted_whole(self, row.run_id):
                 self.admission.admit(hosted)
-
-    @contextlib.contextmanager
-    def _hosting(self, run_id: RunId) -> Iterator[None]:
-        """A run is hosted whole, or not at all: what is left half-way would wait for ever."""
-        try:
-            yield
-        except BaseException:
-            self.release(run_id)
-            raise
 
     def _check_limits(self, graph: Graph) -> None:
         """Raise UsageError when a task asks for slots that it can never get."""
@@ -190,15 +160,6 @@ class Scheduler:
             said = self.limits.impossible(node.limits)
             if said is not None:
                 raise UsageError(f"task {node.key!r} of {graph.name!r} cannot start: {said}")
-
-    def plan_of(self, graph_hash: str, graph: Graph) -> Plan:
-        """The compiled graph, made once a version."""
-        plan = self._plans.get(graph_hash)
-        if plan is None:
-            plan = self._plans[graph_hash] = Plan(graph)
-            if len(self._plans) > MOST_PLANS:
-                self._plans.popitem(last=False)
-        return plan
 
     def executor_of(self, name: str | None) -> str:
         """The executor that a task run goes to: the one it names, or the default one."""
@@ -215,88 +176,6 @@ class Scheduler:
         with self.lock:
             self.admission.recheck()
         self.pump()
-
-    def resume(
-        self, run_id: RunId, *, graph: Graph | None = None, epoch: int | None = None, first: First = nothing
-    ) -> RunRow:
-        """Take a run over that nobody live owns (or that its owner, which leases it under `epoch`, hands over), and go
-        on with it. Raises UsageError when that makes no sense.
-
-        `graph` is the workflow as it is loaded now: its structure has to be that of the run.
-        """
-        row = self.store.get_run(run_id)
-        if row is None:
-            raise UsageError(f"there is no run {run_id}")
-        if graph is not None and graph.hash() != row.graph_hash:
-            raise UsageError(
-                f"the definition of {graph.name!r} has changed since run {run_id}: other tasks, edges or policies",
-                right="start a new run, or put the definition back (the bodies of its tasks may change)",
-            )
-        with self.lock:
-            self.store.take_over(run_id, self.owner, self.clock.now(), epoch=epoch)
-            return self.adopt(run_id, graph=graph, first=first)
-
-    def adopt(self, run_id: RunId, *, graph: Graph | None = None, first: First = nothing) -> RunRow:
-        """Go on with a run that this process has just leased; returns its row as it was found. What executors here are
-        still at goes on, everything else that was in flight is offered again, but for what `first` says of it. Somebody
-        has to `pump` afterwards."""
-        snapshot = self.store.load_run(run_id)
-        if snapshot is None:
-            raise StoreError(f"run {run_id} is not in the database any more")
-        row = snapshot.run
-        if row.owner != self.owner:  # it was taken for dead in between: the epoch in the row is another's
-            raise StaleToken(f"run {run_id} is {row.owner}'s by now")
-        graph = graph or self.store.load_graph(row.graph_hash)
-        if graph is None:
-            raise StoreError(f"the graph of run {run_id} is not in the database any more")
-        with self.lock:
-            plan = self.plan_of(row.graph_hash, graph)
-            run = restore(plan, row, snapshot.tasks, snapshot.scopes, epoch=row.epoch, now=self.clock.now())
-            hosted = Hosted(run, row, self.store, snapshot.last_seq)
-            self.runs[run_id] = hosted  # first: from now on, what executors keep of it is reported here
-            self.handed_over.pop(run_id, None)
-            with self._hosting(run_id):
-                ended = [each for each in self.unrecorded.take(run_id) if self.is_live(run_id, each.no, each.token)]
-                kept = self._keep(hosted, snapshot, [each.token for each in ended])
-                if RunState(row.state) is RunState.QUEUED:
-                    self.admission.admit(hosted)
-                    return row
-                if RunState(row.state) not in RUN_TERMINAL:
-                    self.admission.take_place(hosted)
-            # Now, and not by way of the inbox: what executors kept may have been reported already, and that their task
-            # runs hold slots is known only from here on.
-            for stimulus in (*first(run), OwnerChanged(epoch=row.epoch, kept=kept), *ended):
-                if hosted.error is None:
-                    self._decide(hosted, stimulus, self.clock.now())
-        return row
-
-    def _keep(self, hosted: Hosted, snapshot: RunSnapshot, kept: list[Token]) -> tuple[Token, ...]:
-        """Which executions of a run that was taken over go on, beside those in `kept`; they, and the run itself, keep
-        their slots."""
-        run = hosted.run
-        live = {task.token: task for task in run.tasks.values() if task.state in LIVE}
-        for executor in self.executors.values():
-            for token in executor.adopt(run.run_id):
-                if token in live:
-                    kept.append(token)
-                else:
-                    executor.cancel(run.run_id, token, "the run went on without it")
-        holders = {RUN, *(live[token].no for token in kept)} if run.state not in RUN_TERMINAL else set[int]()
-        held: dict[int, list[LimitUse]] = {}
-        for slot in snapshot.slots:
-            held.setdefault(slot.no, []).append(LimitUse(key=slot.key, slots=slot.slots))
-        for no in holders & held.keys():
-            self.limits.adopt((run.run_id, no), tuple(held[no]))
-        if held.keys() - holders:
-            self.store.free_slots(run.run_id, keep=sorted(holders))
-        return tuple(kept)
-
-    def is_live(self, run_id: RunId, no: TaskNo, token: Token) -> bool:
-        """Whether a run that is here waits for the report of this execution; a report on a body that had taken its run
-        along says nothing of what that came to."""
-        hosted = self.runs.get(run_id)
-        task = hosted.run.tasks.get(no) if hosted is not None else None
-        return task is not None and task.token == token and task.state in LIVE and not task.node.body
 
     def release(self, run_id: RunId) -> None:
         """Forget a run that is over, or that another process goes on with."""
@@ -338,7 +217,7 @@ class Scheduler:
                 # Asked after it is said: who begins to wait in between sees it, and pumps.
                 self._inbox.append(Said(run_id, said(report)))
                 ends = ends or isinstance(report, Finished)
-                urgent = urgent or not (isinstance(report, Started) or self._can_wait(report))
+                urgent = urgent or not (isinstance(report, Started) or self._holds(report))
                 continue
             urgent = urgent or not isinstance(report, Started)
             if run_id not in self.handed_over and self.unrecorded.hear(run_id, said(report)):
@@ -349,10 +228,10 @@ class Scheduler:
         if urgent:
             self.pump()
         else:
-            self.flush_soon(GATHER if ends else FLUSH_AFTER)
+            self.gathering.soon(GATHER if ends else FLUSH_AFTER)
 
-    def _can_wait(self, report: Report) -> bool:
-        return isinstance(report, Finished) and not self.committer.hungry and self.can_wait(report)
+    def _holds(self, report: Report) -> bool:
+        return self.gathering.holds(report, hungry=bool(self.committer.hungry))
 
     def ask(self, run_id: RunId, stimulus: Stimulus) -> None:
         """Decide a stimulus now, on this thread, so that what is wrong with it is raised to who asked."""
@@ -374,7 +253,7 @@ class Scheduler:
         """Hand out what is ready for an executor that is the calling thread itself. Committed in the background."""
         with self.lock:
             dispatch(self.hosted(run_id).run, executor, UNLIMITED, self.clock.now())
-        self.flush_soon()
+        self.gathering.soon()
 
     def flush(self) -> None:
         """Decide and commit what was left for the background."""
@@ -388,26 +267,13 @@ class Scheduler:
 
     def wake_soon(self) -> None:
         """The same for what comes one after the other: the first at once, what follows is gathered for a moment."""
-        now = self.clock.now()
-        if self._woken_at <= now < self._woken_at + GATHER:
-            self.flush_soon(GATHER)
-        else:
-            self._woken_at = now
+        if self.gathering.is_first():
             self.wake()
-
-    def flush_soon(self, after: float = FLUSH_AFTER) -> None:
-        """Something was left for the background: it is committed with the next transaction, or so many seconds
-        later."""
-        at = self.clock.now() + after
-        if self.flush_at is None or at < self.flush_at:
-            self.flush_at = at
-            self.nudge()
 
     def on_time(self) -> None:
         """The timer thread has woken up: pump, if anything is due or was left to it."""
         now = self.clock.now()
-        if self.flush_at is not None and self.flush_at <= now:
-            self.flush_at = None
+        if self.gathering.is_due(now):
             self._room = True
             left = self._dirty or self._inbox or self.committer.hungry or self.limits.may_grant()
             self._again = self._again or bool(left)
@@ -474,12 +340,13 @@ class Scheduler:
                 self.unrecorded.hear(said.run_id, said.stimulus)
                 continue
             if said.number is None:
-                self._decide(hosted, said.stimulus, now)
+                self.decide(hosted, said.stimulus, now)
             elif said.number in hosted.delivered:  # else the run was taken over since then, and the row comes again
-                self._decide(hosted, said.stimulus, now)
+                self.decide(hosted, said.stimulus, now)
                 self._deliveries.decided(hosted, said.number)
 
-    def _decide(self, hosted: Hosted, stimulus: Stimulus, now: float) -> None:
+    def decide(self, hosted: Hosted, stimulus: Stimulus, now: float) -> None:
+        """Decide a stimulus; somebody has to `pump` afterwards. A run that this makes fail fails alone."""
         if isinstance(stimulus, ExecutionFinished):
             hosted.heard.append(stimulus)
             task = hosted.run.tasks.get(stimulus.no) if stimulus.outcome.outputs else None
@@ -513,7 +380,7 @@ class Scheduler:
             decisions, stale = self.committer.commit(touched, now, alone=alone)
         except Exception as error:  # noqa: BLE001  nothing was written: these runs go back to their rows
             self.fail(touched.values(), error)
-            self.flush_soon()  # others wait for slots, or for room
+            self.gathering.soon()  # others wait for slots, or for room
             return False
         except BaseException as error:  # likewise, in the middle of a commit
             self.fail(touched.values(), error)
@@ -574,7 +441,7 @@ class Scheduler:
         """When the next timer (or background commit) is due, none when there is none."""
         with self.lock:
             due = self.timers.next_at()
-        return min((at for at in (due, self.flush_at) if at is not None), default=None)
+        return min((at for at in (due, self.gathering.at) if at is not None), default=None)
 
     def is_over(self, run_id: RunId) -> bool:
         """Whether a run has ended, as far as this process knows."""

@@ -237,14 +237,14 @@ class Service:
         """Go on with a run that was claimed, unless a report on it has already led to that."""
         with self._setting_back(run_id), self.scheduler.lock:
             if run_id not in self.scheduler.runs:
-                self.scheduler.adopt(run_id, first=self._crashed_bodies)
+                self.scheduler.adoption.adopt(run_id, first=self._crashed_bodies)
 
     def _lease_anew(self, run_id: RunId) -> None:
         """Go on with a run that is this service's since some time: its tokens may have been used."""
         with self._setting_back(run_id):
             row = self.scheduler.store.get_run(run_id)
             if row is not None and row.owner == self.scheduler.owner:
-                self.scheduler.resume(run_id, epoch=row.epoch, first=self._crashed_bodies)
+                self.scheduler.adoption.resume(run_id, epoch=row.epoch, first=self._crashed_bodies)
 
     @contextlib.contextmanager
     def _setting_back(self, run_id: RunId) -> Iterator[None]:
@@ -350,7 +350,7 @@ class Service:
                 if row is not None and row.owner == scheduler.owner:
                     crashed = run_id in self._crashes
                     first = self._crashed_bodies if crashed else lambda run: _as_reported(run, report)
-                    scheduler.resume(run_id, epoch=row.epoch, first=first)
+                    scheduler.adoption.resume(run_id, epoch=row.epoch, first=first)
 
     def _crashed_bodies(self, run: Run) -> Iterable[Stimulus]:
         """The process of a flow's body crashed. The body is replayed, in the same attempt; if it dies again and again

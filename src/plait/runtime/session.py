@@ -105,7 +105,7 @@ class Session:
         self._bodies = Bodies(self.scheduler, self.harness, self.code, results, capture, self._calls, here)
         self._ends = self._bodies.ends
         self._sub_runs = SubRuns(self.scheduler, self, self._calls, self._ends, results)
-        self.scheduler.can_wait = self._calls.can_wait
+        self.scheduler.gathering.can_wait = self._calls.can_wait
         self.scheduler.observers.append(self._observe)
         self._triggers = CodeTriggers(self.scheduler, triggerer)
         OwnTriggers(self.scheduler, None, self._triggers.start)
@@ -251,7 +251,7 @@ class Session:
         self.code.register(live)
         self._mailboxes[run_id] = queue.SimpleQueue()
         self.scheduler.set_limits([limit.row() for limit in declared.values()])
-        row = self.scheduler.resume(run_id, graph=live.graph, epoch=epoch)
+        row = self.scheduler.adoption.resume(run_id, graph=live.graph, epoch=epoch)
         if tasks:
             self.scheduler.post(run_id, ClearRequested(tasks=tuple(tasks)))
         elif row.state in (RunState.FAILED.value, RunState.CANCELLED.value):

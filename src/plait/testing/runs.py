@@ -172,7 +172,7 @@ class WorldRun:
 
     def resume(self) -> None:
         """Go on with it, in the present scheduler, after a crash of the one before."""
-        self.world.scheduler.resume(self.run_id)
+        self.world.scheduler.adoption.resume(self.run_id)
         self.world.scheduler.pump()
         self.world.settle()
 

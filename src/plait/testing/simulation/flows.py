@@ -155,7 +155,7 @@ class FlowParty(OwnerParty):
             self._open()
             self.scheduler.set_limits([])
             self._returns.keep(run_id)
-            self.scheduler.resume(run_id, graph=graph, epoch=execution.token >> TOKEN_BITS)
+            self.scheduler.adoption.resume(run_id, graph=graph, epoch=execution.token >> TOKEN_BITS)
             self.scheduler.pump()
         except StaleToken:
             self._done(Outcome(started_at=began, finished_at=began))

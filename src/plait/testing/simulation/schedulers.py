@@ -179,7 +179,7 @@ class SchedulerParty(OwnerParty):
             default_executor="workers",
             owner=self.owner,
         )
-        self.hub.is_live = scheduler.is_live
+        self.hub.is_live = scheduler.adoption.is_live
         scheduler.aliases[HOST] = "flows"
         self.watch(scheduler)
         self.service: Service | None = None

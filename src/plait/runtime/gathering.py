@@ -1,0 +1,57 @@
+"""When what does not hurry is decided and committed: with the next transaction, or a moment later, many at once.
+
+What nobody waits for is left to the timer thread: `Gathering.at` is when it commits that at the latest. Whoever pumps
+before takes it along.
+"""
+
+from collections.abc import Callable
+from math import inf
+
+from plait.model.wire import Finished, Report
+from plait.runtime.shell import Shell
+
+FLUSH_AFTER = 0.05
+"""Seconds until the start of a task that runs in its flow's own thread is committed, if nothing else commits before."""
+GATHER = 0.002
+"""Seconds for which calls of a body, and ends of calls that nobody waits for, are gathered into one transaction."""
+
+
+class Gathering:
+    """What one scheduler leaves for a moment."""
+
+    def __init__(self, shell: Shell):
+        self._shell = shell
+        self.at: float | None = None
+        """When what was decided in the background is committed at the latest."""
+        self.can_wait: Callable[[Finished], bool] = lambda report: False
+        """Whether nobody waits for the end of a task run as yet, so that its transaction can gather some more."""
+        self._woken_at = -inf
+
+    def holds(self, report: Report, *, hungry: bool) -> bool:
+        """Whether a report can wait for a moment; an end gives back room that somebody `hungry` may need."""
+        return isinstance(report, Finished) and not hungry and self.can_wait(report)
+
+    def soon(self, after: float = FLUSH_AFTER) -> None:
+        """Something was left for the background: it is committed with the next transaction, or so many seconds
+        later."""
+        at = self._shell.clock.now() + after
+        if self.at is None or at < self.at:
+            self.at = at
+            self._shell.nudge()
+
+    def is_first(self) -> bool:
+        """Of what comes one after the other: whether this comes first, and is seen to at once. What follows is gathered
+        for a moment."""
+        now = self._shell.clock.now()
+        if self._woken_at <= now < self._woken_at + GATHER:
+            self.soon(GATHER)
+            return False
+        self._woken_at = now
+        return True
+
+    def is_due(self, now: float) -> bool:
+        """Whether the moment is over; asked once."""
+        if self.at is None or self.at > now:
+            return False
+        self.at = None
+        return True
