@@ -9,7 +9,6 @@ Connections must not be carried through a fork: a child that uses the store gets
 """
 
 import contextlib
-import math
 import os
 import threading
 from collections import OrderedDict
@@ -24,23 +23,15 @@ from plait.adapters.stores.postgres.connections import Readers, Writer
 from plait.adapters.stores.postgres.failures import Starting
 from plait.adapters.stores.postgres.server import Connection, Server, execute, patiently
 from plait.adapters.stores.postgres.transaction import Known, PostgresTransaction
+from plait.adapters.stores.reads import SqlReads, snapshot_of
 from plait.adapters.stores.urls import Address
 from plait.model.errors import StoreError
 from plait.model.graph import Graph
-from plait.model.ids import RunId, TaskNo
-from plait.model.outcome import Stored
+from plait.model.ids import RunId
 from plait.model.rows import (
-    AssetEventRow,
-    AssetRow,
-    AttemptRow,
     EventRow,
-    InboxRow,
     LimitRow,
     OwnerRow,
-    RunRow,
-    SlotRow,
-    TaskRow,
-    WorkflowRow,
 )
 from plait.ports import RunSnapshot, Transaction
 
@@ -50,12 +41,14 @@ CHUNKS_AT_ONCE = 20
 Result = TypeVar("Result")
 
 
-class PostgresStore:
+class PostgresStore(SqlReads):
     """Keeps everything in a schema of a database.
 
     `migrate`: whether an older schema is brought up to date, or refused. `on_commit` is called with `before_commit` and
     `after_commit` of every transaction.
     """
+
+    _queries = queries
 
     def __init__(self, address: Address, *, migrate: bool = False, on_commit: Callable[[str], None] | None = None):
         self.server = Server(address)
@@ -152,9 +145,8 @@ class PostgresStore:
         self._check()
         return self._readers.ask(lambda connection: execute(connection, statement, values).fetchall())
 
-    def _one(self, statement: str, *values: object) -> tuple[Any, ...] | None:
-        self._check()
-        return self._readers.ask(lambda connection: execute(connection, statement, values).fetchone())
+    def _listed(self, values: Sequence[object]) -> list[object]:
+        return list(values)
 
     # --- graphs -------------------------------------------------------------------------------------------------------
 
@@ -168,64 +160,12 @@ class PostgresStore:
         if self._one(queries.HAS_GRAPH, hash) is None:
             self._change(lambda connection: execute(connection, queries.INSERT_GRAPH, (hash, data)))
 
-    def load_graph(self, hash: str) -> Graph | None:
-        """The graph of that hash."""
-        found = self._one(queries.GET_GRAPH, hash)
-        return encoding.graph_of(hash, found[0]) if found is not None else None
-
     # --- runs ---------------------------------------------------------------------------------------------------------
 
     def load_run(self, run_id: RunId) -> RunSnapshot | None:
         """Everything that recovery needs of one run, as of one moment."""
         self._check()
         return self._readers.ask(lambda connection: _snapshot(connection, run_id))
-
-    def get_run(self, run_id: RunId) -> RunRow | None:
-        """One run's row."""
-        found = self._one(queries.GET_RUN, run_id)
-        return encoding.run_of(found) if found is not None else None
-
-    def find_runs(self, prefix: str, limit: int = 2) -> list[RunRow]:
-        """Runs whose id begins with `prefix`, newest first; then those whose id ends with it."""
-        found = self._all(queries.RUNS_BEGINNING, prefix, prefix + "\U0010ffff", limit)
-        if len(found) < limit and prefix:
-            seen = {columns[0] for columns in found}
-            ending = self._all(queries.RUNS_ENDING, len(prefix), prefix, limit)
-            found += [columns for columns in ending if columns[0] not in seen]
-        return [encoding.run_of(columns) for columns in found[:limit]]
-
-    def list_runs(
-        self,
-        *,
-        workflow: str | None = None,
-        states: Sequence[str] = (),
-        parent: str | None = None,
-        before: RunId | None = None,
-        limit: int = 50,
-    ) -> list[RunRow]:
-        """Newest first, at most `limit`, older than `before` if given."""
-        conditions: list[str] = ["true"]
-        values: list[object] = []
-        for condition, value in (
-            (queries.OF_WORKFLOW, workflow),
-            (queries.OF_PARENT, parent),
-            (queries.BEFORE_RUN, before),
-        ):
-            if value is not None:
-                conditions.append(condition)
-                values.append(value)
-        if states:
-            conditions.append(queries.IN_STATES)
-            values.append(list(states))
-            if set(states) <= set(encoding.OPEN_RUN_STATES):
-                conditions.append(queries.OPEN)
-        statement = queries.LIST_RUNS.format(" AND ".join(conditions))
-        return [encoding.run_of(columns) for columns in self._all(statement, *values, limit)]
-
-    def previous_run(self, workflow: str, before: str) -> RunRow | None:
-        """The run of a workflow with the greatest logical date below `before`, compared as moments."""
-        found = self._one(queries.PREVIOUS_RUN, workflow, encoding.epoch_of(before))
-        return encoding.run_of(found) if found is not None else None
 
     def delete_runs(self, finished_before: float, limit: int = 1000) -> int:
         """Make at most `limit` final runs vanish that ended before then. They are looked for before anybody has to wait
@@ -251,25 +191,6 @@ class PostgresStore:
 
     # --- task runs and events -----------------------------------------------------------------------------------------
 
-    def tasks(self, run_id: RunId, *, current: bool = True, after: int = -1, limit: int | None = None) -> list[TaskRow]:
-        """Task rows by number, without outputs."""
-        found = self._all(queries.PAGE_OF_TASKS, run_id, after, current, limit)
-        return [encoding.task_of(columns) for columns in found]
-
-    def task(self, run_id: RunId, no: TaskNo) -> TaskRow | None:
-        """One task row, with outputs."""
-        found = self._one(queries.ONE_TASK, run_id, no)
-        return encoding.task_of(found) if found is not None else None
-
-    def outputs(self, run_id: RunId, nos: Sequence[TaskNo]) -> dict[TaskNo, dict[str, Stored]]:
-        """The stored results of these task runs."""
-        found = self._all(queries.OUTPUTS, run_id, list(nos))
-        return {no: encoding.outputs_of(data) for no, data in found}
-
-    def attempts(self, run_id: RunId) -> list[AttemptRow]:
-        """The attempts before the last ones, by task number and attempt."""
-        return [encoding.attempt_of(columns) for columns in self._all(queries.ATTEMPTS, run_id)]
-
     def events(self, run_id: RunId, after: int = 0, limit: int = 1000) -> list[EventRow]:
         """At most `limit` events after number `after`."""
         found: list[EventRow] = []
@@ -282,11 +203,6 @@ class PostgresStore:
             last = chunks[-1][0]
         return found[:limit]
 
-    def task_state(self, run_id: RunId, key: str, path: tuple[int | str, ...]) -> str | None:
-        """The state of a task run's current generation."""
-        found = self._one(queries.TASK_STATE, run_id, key, encoding.path_text(path))
-        return found[0] if found is not None else None
-
     # --- limits, workflows, assets ------------------------------------------------------------------------------------
 
     def save_limits(self, rows: Sequence[LimitRow]) -> None:
@@ -298,61 +214,12 @@ class PostgresStore:
             slots = [changed[key] for key in keys]
             self._change(lambda connection: execute(connection, queries.UPSERT_LIMITS, (keys, slots)))
 
-    def limits(self) -> list[LimitRow]:
-        """All limits, by key."""
-        return [encoding.limit_of(columns) for columns in self._all(queries.LIMITS)]
-
-    def slots(self, key: str | None = None) -> list[SlotRow]:
-        """Who holds slots, of one limit or of all."""
-        found = self._all(queries.SLOTS) if key is None else self._all(queries.SLOTS_OF_LIMIT, key)
-        return [encoding.slot_of(columns) for columns in found]
-
-    def workflow(self, name: str) -> WorkflowRow | None:
-        """What is remembered of a workflow."""
-        found = self._one(queries.GET_WORKFLOW, name)
-        return encoding.workflow_of(found) if found is not None else None
-
-    def assets(self, keys: Sequence[str] = ()) -> list[AssetRow]:
-        """The latest materializations, of these assets or of all."""
-        found = self._all(queries.SOME_ASSETS, list(keys)) if keys else self._all(queries.ASSETS)
-        return [encoding.asset_of(columns) for columns in found]
-
-    def asset(self, key: str, partition: str) -> AssetRow | None:
-        """The latest materialization of one asset's partition."""
-        found = self._one(queries.ASSET, key, partition)
-        return encoding.asset_of(found) if found is not None else None
-
-    def asset_history(
-        self,
-        key: str,
-        *,
-        partition: str | None = None,
-        kinds: Sequence[str] = (),
-        before: float | None = None,
-        limit: int = 50,
-    ) -> list[AssetEventRow]:
-        """What happened to an asset, newest first."""
-        rest = (before if before is not None else math.inf, not kinds, list(kinds), limit)
-        if partition is None:
-            found = self._all(queries.ASSET_HISTORY, key, *rest)
-        else:
-            found = self._all(queries.PARTITION_HISTORY, key, partition, *rest)
-        return [encoding.asset_event_of(columns) for columns in found]
-
-    def asset_updates(self, since: float, limit: int = 10_000) -> list[AssetEventRow]:
-        """What was made or observed since a moment, oldest first."""
-        return [encoding.asset_event_of(columns) for columns in self._all(queries.ASSET_UPDATES, since, limit)]
-
     # --- owners and leases --------------------------------------------------------------------------------------------
 
     def renew(self, owner: OwnerRow) -> bool:
         """Register a process, or prolong its lease; waits for no transaction of this process."""
         self._check()
         return self._beat.renew(owner)
-
-    def owners(self) -> list[OwnerRow]:
-        """Who is registered."""
-        return [encoding.owner_of(columns) for columns in self._all(queries.OWNERS)]
 
     def release_owner(self, owner: str) -> None:
         """The process ends in order: drop its row."""
@@ -375,10 +242,6 @@ class PostgresStore:
         found = self._change(lambda connection: owners.claim(connection, owner, limit))
         self._forget(found)
         return found
-
-    def owned(self, owner: str) -> list[RunId]:
-        """The open service-owned runs of an owner, oldest first."""
-        return [RunId(columns[0]) for columns in self._all(queries.OWNED, owner)]
 
     def let_go(self, run_ids: Sequence[RunId], owner: str, now: float, *, crashed: str = "") -> None:
         """Give up runs of this owner; with `crashed` (the reason) they are marked so, unless they are over."""
@@ -403,10 +266,6 @@ class PostgresStore:
         """Leave an encoded stimulus for whoever owns the run."""
         self._change(lambda connection: execute(connection, queries.PUT_INBOX, (run_id, data)))
 
-    def read_inbox(self, owner: str, limit: int = 10_000) -> list[InboxRow]:
-        """What lies there for the runs of an owner, oldest first."""
-        return [encoding.inbox_of(columns) for columns in self._all(queries.READ_INBOX, owner, limit)]
-
     def forget_inbox(self, ids: Sequence[int]) -> None:
         """Delete what nobody can decide."""
         if ids:
@@ -416,17 +275,6 @@ class PostgresStore:
 def _snapshot(connection: Connection, run_id: RunId) -> RunSnapshot | None:
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:
-        found = execute(connection, queries.GET_RUN, (run_id,)).fetchone()
-        run = execute(connection, queries.RUN_NUMBER, (run_id,)).fetchone()
-        if found is None or run is None:
-            return None
-        last = execute(connection, queries.LAST_EVENT, run).fetchone()
-        return RunSnapshot(
-            run=encoding.run_of(found),
-            tasks=[encoding.task_of(row) for row in execute(connection, queries.ALL_TASKS, run)],
-            scopes=[encoding.scope_of(row) for row in execute(connection, queries.ALL_SCOPES, run)],
-            last_seq=(last[0] if last is not None else None) or 0,
-            slots=[encoding.slot_of(row) for row in execute(connection, queries.SLOTS_OF_RUN, (run_id,))],
-        )
+        return snapshot_of(run_id, queries, lambda text, *values: execute(connection, text, values).fetchall())
     finally:
         connection.execute("COMMIT")

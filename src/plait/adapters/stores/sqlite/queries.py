@@ -126,7 +126,7 @@ RUN_NUMBER = "SELECT id FROM runs WHERE run_id = ?"
 RUNS_BEGINNING = f"SELECT {_RUN} FROM runs WHERE run_id >= ? AND run_id < ? ORDER BY run_id DESC LIMIT ?"
 """Runs whose id begins so: a range of the index."""
 
-RUNS_ENDING = f"SELECT {_RUN} FROM runs WHERE substr(run_id, ?) = ? ORDER BY run_id DESC LIMIT ?"
+RUNS_ENDING = f"SELECT {_RUN} FROM runs WHERE substr(run_id, -?) = ? ORDER BY run_id DESC LIMIT ?"
 """Runs whose id ends so: looks at every id, newest first."""
 
 LIST_RUNS = f"SELECT {_RUN} FROM runs WHERE {{}} ORDER BY run_id DESC LIMIT ?"
@@ -151,8 +151,11 @@ ALL_TASKS = f"SELECT {_TASK} FROM tasks WHERE run = ? ORDER BY no"
 ALL_SCOPES = "SELECT scope, path, generation, length, keys FROM scopes WHERE run = ? ORDER BY scope, path"
 """All expanded scopes of a run."""
 
-PAGE_OF_TASKS = f"SELECT {_TASK} FROM tasks WHERE run = {_RUN_NUMBER} AND no > ? AND current >= ? ORDER BY no LIMIT ?"
-"""Task runs by number; `current >= 0` are all of them, a limit of -1 is none."""
+PAGE_OF_TASKS = (
+    f"SELECT {_TASK} FROM tasks WHERE run = {_RUN_NUMBER} AND no > ? AND (current OR NOT ?) "
+    "ORDER BY no LIMIT coalesce(?, -1)"
+)
+"""Task runs by number, current ones or all; a limit of NULL is none."""
 
 ONE_TASK = f"SELECT {_TASK}, outputs FROM tasks WHERE run = {_RUN_NUMBER} AND no = ?"
 """One task run with its results."""

@@ -9,7 +9,6 @@ Connections must not be carried through a fork: a child that uses the store gets
 """
 
 import contextlib
-import math
 import os
 import sqlite3
 import threading
@@ -23,6 +22,7 @@ import msgspec
 from plait.adapters.stores import encoding
 from plait.adapters.stores.definitions import SqlDefinitions
 from plait.adapters.stores.partitions import Query, SqlPartitions
+from plait.adapters.stores.reads import SqlReads, snapshot_of
 from plait.adapters.stores.sqlite import leases, queries, retention
 from plait.adapters.stores.sqlite.connections import (
     WAL_MOST,
@@ -39,20 +39,11 @@ from plait.adapters.stores.sqlite.revisions import prepare
 from plait.adapters.stores.sqlite.transaction import SqliteTransaction
 from plait.model.errors import StoreError
 from plait.model.graph import Graph
-from plait.model.ids import RunId, TaskNo
-from plait.model.outcome import Stored
+from plait.model.ids import RunId
 from plait.model.rows import (
-    AssetEventRow,
-    AssetRow,
-    AttemptRow,
     EventRow,
-    InboxRow,
     LimitRow,
     OwnerRow,
-    RunRow,
-    SlotRow,
-    TaskRow,
-    WorkflowRow,
 )
 from plait.ports import RunSnapshot, Transaction
 
@@ -69,13 +60,15 @@ def _list(values: Sequence[object]) -> str:
     return _json(list(values)).decode()
 
 
-class SqliteStore:
+class SqliteStore(SqlReads):
     """Keeps everything in the SQLite file `path`.
 
     `synchronous`: FULL loses nothing that was committed when the power fails; NORMAL may lose the last moments then,
     never the file. `migrate`: whether an older file is brought up to date, or refused. `on_commit` is called with
     `before_commit` and `after_commit` of every transaction.
     """
+
+    _queries = queries
 
     def __init__(
         self,
@@ -191,10 +184,8 @@ class SqliteStore:
         with self._readers.reading() as connection:
             return connection.execute(statement, values).fetchall()
 
-    def _one(self, statement: str, *values: object) -> tuple | None:
-        self._check()
-        with self._readers.reading() as connection:
-            return connection.execute(statement, values).fetchone()
+    def _listed(self, values: Sequence[object]) -> str:
+        return _list(values)
 
     # --- graphs -------------------------------------------------------------------------------------------------------
 
@@ -209,74 +200,13 @@ class SqliteStore:
             with self._writing() as connection:
                 connection.execute(queries.INSERT_GRAPH, (hash, data))
 
-    def load_graph(self, hash: str) -> Graph | None:
-        """The graph of that hash."""
-        found = self._one(queries.GET_GRAPH, hash)
-        return encoding.graph_of(hash, found[0]) if found is not None else None
-
     # --- runs ---------------------------------------------------------------------------------------------------------
 
     def load_run(self, run_id: RunId) -> RunSnapshot | None:
         """Everything that recovery needs of one run, as of one moment."""
         self._check()
         with self._readers.snapshot() as connection:
-            found = connection.execute(queries.GET_RUN, (run_id,)).fetchone()
-            if found is None:
-                return None
-            run = connection.execute(queries.RUN_NUMBER, (run_id,)).fetchone()
-            return RunSnapshot(
-                run=encoding.run_of(found),
-                tasks=[encoding.task_of(row) for row in connection.execute(queries.ALL_TASKS, run)],
-                scopes=[encoding.scope_of(row) for row in connection.execute(queries.ALL_SCOPES, run)],
-                last_seq=connection.execute(queries.LAST_EVENT, run).fetchone()[0] or 0,
-                slots=[encoding.slot_of(row) for row in connection.execute(queries.SLOTS_OF_RUN, (run_id,))],
-            )
-
-    def get_run(self, run_id: RunId) -> RunRow | None:
-        """One run's row."""
-        found = self._one(queries.GET_RUN, run_id)
-        return encoding.run_of(found) if found is not None else None
-
-    def find_runs(self, prefix: str, limit: int = 2) -> list[RunRow]:
-        """Runs whose id begins with `prefix`, newest first; then those whose id ends with it."""
-        found = self._all(queries.RUNS_BEGINNING, prefix, prefix + "\U0010ffff", limit)
-        if len(found) < limit and prefix:
-            seen = {columns[0] for columns in found}
-            ending = self._all(queries.RUNS_ENDING, -len(prefix), prefix, limit)
-            found += [columns for columns in ending if columns[0] not in seen]
-        return [encoding.run_of(columns) for columns in found[:limit]]
-
-    def list_runs(
-        self,
-        *,
-        workflow: str | None = None,
-        states: Sequence[str] = (),
-        parent: str | None = None,
-        before: RunId | None = None,
-        limit: int = 50,
-    ) -> list[RunRow]:
-        """Newest first, at most `limit`, older than `before` if given."""
-        conditions, values = ["1"], []
-        for condition, value in (
-            (queries.OF_WORKFLOW, workflow),
-            (queries.OF_PARENT, parent),
-            (queries.BEFORE_RUN, before),
-        ):
-            if value is not None:
-                conditions.append(condition)
-                values.append(value)
-        if states:
-            conditions.append(queries.IN_STATES)
-            values.append(_list(states))
-            if set(states) <= set(encoding.OPEN_RUN_STATES):
-                conditions.append(queries.OPEN)
-        statement = queries.LIST_RUNS.format(" AND ".join(conditions))
-        return [encoding.run_of(columns) for columns in self._all(statement, *values, limit)]
-
-    def previous_run(self, workflow: str, before: str) -> RunRow | None:
-        """The run of a workflow with the greatest logical date below `before`, compared as moments."""
-        found = self._one(queries.PREVIOUS_RUN, workflow, encoding.epoch_of(before))
-        return encoding.run_of(found) if found is not None else None
+            return snapshot_of(run_id, queries, lambda text, *values: connection.execute(text, values).fetchall())
 
     def delete_runs(self, finished_before: float, limit: int = 1000) -> int:
         """Make at most `limit` final runs vanish that ended before then. They are looked for before anybody has to wait
@@ -303,26 +233,6 @@ class SqliteStore:
 
     # --- task runs and events -----------------------------------------------------------------------------------------
 
-    def tasks(self, run_id: RunId, *, current: bool = True, after: int = -1, limit: int | None = None) -> list[TaskRow]:
-        """Task rows by number, without outputs."""
-        most = -1 if limit is None else limit
-        found = self._all(queries.PAGE_OF_TASKS, run_id, after, int(current), most)
-        return [encoding.task_of(columns) for columns in found]
-
-    def task(self, run_id: RunId, no: TaskNo) -> TaskRow | None:
-        """One task row, with outputs."""
-        found = self._one(queries.ONE_TASK, run_id, no)
-        return encoding.task_of(found) if found is not None else None
-
-    def outputs(self, run_id: RunId, nos: Sequence[TaskNo]) -> dict[TaskNo, dict[str, Stored]]:
-        """The stored results of these task runs."""
-        found = self._all(queries.OUTPUTS, run_id, _list(nos))
-        return {no: encoding.outputs_of(data) for no, data in found}
-
-    def attempts(self, run_id: RunId) -> list[AttemptRow]:
-        """The attempts before the last ones, by task number and attempt."""
-        return [encoding.attempt_of(columns) for columns in self._all(queries.ATTEMPTS, run_id)]
-
     def events(self, run_id: RunId, after: int = 0, limit: int = 1000) -> list[EventRow]:
         """At most `limit` events after number `after`."""
         self._check()
@@ -334,11 +244,6 @@ class SqliteStore:
                     break
         return found[:limit]
 
-    def task_state(self, run_id: RunId, key: str, path: tuple[int | str, ...]) -> str | None:
-        """The state of a task run's current generation."""
-        found = self._one(queries.TASK_STATE, run_id, key, encoding.path_text(path))
-        return found[0] if found is not None else None
-
     # --- limits, workflows, assets ------------------------------------------------------------------------------------
 
     def save_limits(self, rows: Sequence[LimitRow]) -> None:
@@ -348,51 +253,6 @@ class SqliteStore:
         if changed:
             with self._writing() as connection:
                 connection.executemany(queries.UPSERT_LIMIT, changed)
-
-    def limits(self) -> list[LimitRow]:
-        """All limits, by key."""
-        return [encoding.limit_of(columns) for columns in self._all(queries.LIMITS)]
-
-    def slots(self, key: str | None = None) -> list[SlotRow]:
-        """Who holds slots, of one limit or of all."""
-        found = self._all(queries.SLOTS) if key is None else self._all(queries.SLOTS_OF_LIMIT, key)
-        return [encoding.slot_of(columns) for columns in found]
-
-    def workflow(self, name: str) -> WorkflowRow | None:
-        """What is remembered of a workflow."""
-        found = self._one(queries.GET_WORKFLOW, name)
-        return encoding.workflow_of(found) if found is not None else None
-
-    def assets(self, keys: Sequence[str] = ()) -> list[AssetRow]:
-        """The latest materializations, of these assets or of all."""
-        found = self._all(queries.SOME_ASSETS, _list(keys)) if keys else self._all(queries.ASSETS)
-        return [encoding.asset_of(columns) for columns in found]
-
-    def asset(self, key: str, partition: str) -> AssetRow | None:
-        """The latest materialization of one asset's partition."""
-        found = self._all(queries.ASSET, key, partition)
-        return encoding.asset_of(found[0]) if found else None
-
-    def asset_history(
-        self,
-        key: str,
-        *,
-        partition: str | None = None,
-        kinds: Sequence[str] = (),
-        before: float | None = None,
-        limit: int = 50,
-    ) -> list[AssetEventRow]:
-        """What happened to an asset, newest first."""
-        rest = (before if before is not None else math.inf, not kinds, _list(kinds), limit)
-        if partition is None:
-            found = self._all(queries.ASSET_HISTORY, key, *rest)
-        else:
-            found = self._all(queries.PARTITION_HISTORY, key, partition, *rest)
-        return [encoding.asset_event_of(columns) for columns in found]
-
-    def asset_updates(self, since: float, limit: int = 10_000) -> list[AssetEventRow]:
-        """What was made or observed since a moment, oldest first."""
-        return [encoding.asset_event_of(columns) for columns in self._all(queries.ASSET_UPDATES, since, limit)]
 
     # --- owners and leases --------------------------------------------------------------------------------------------
 
@@ -413,10 +273,6 @@ class SqliteStore:
             except sqlite3.Error as error:
                 raise told(error, self.path) from error
         return known
-
-    def owners(self) -> list[OwnerRow]:
-        """Who is registered."""
-        return [encoding.owner_of(columns) for columns in self._all(queries.OWNERS)]
 
     def release_owner(self, owner: str) -> None:
         """The process ends in order: drop its row."""
@@ -440,10 +296,6 @@ class SqliteStore:
         with self._writing() as connection:
             return leases.claim(connection, owner, limit)
 
-    def owned(self, owner: str) -> list[RunId]:
-        """The open service-owned runs of an owner, oldest first."""
-        return [RunId(columns[0]) for columns in self._all(queries.OWNED, owner)]
-
     def let_go(self, run_ids: Sequence[RunId], owner: str, now: float, *, crashed: str = "") -> None:
         """Give up runs of this owner; with `crashed` (the reason) they are marked so, unless they are over."""
         with self._writing() as connection:
@@ -462,10 +314,6 @@ class SqliteStore:
         """Leave an encoded stimulus for whoever owns the run."""
         with self._writing() as connection:
             connection.execute(queries.PUT_INBOX, (run_id, data))
-
-    def read_inbox(self, owner: str, limit: int = 10_000) -> list[InboxRow]:
-        """What lies there for the runs of an owner, oldest first."""
-        return [encoding.inbox_of(columns) for columns in self._all(queries.READ_INBOX, owner, limit)]
 
     def forget_inbox(self, ids: Sequence[int]) -> None:
         """Delete what nobody can decide."""
