@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 20.0
+PATIENCE = 45.0
 """Seconds after which a test gives up; a machine that is busy needs some."""
 
 

@@ -203,7 +203,7 @@ def test_ctrl_c_cancels_the_run(plait: Command, files: Path, name: str) -> None:
     process = plait.start("run", files / "work.py", name, "--json")
     _until(plait, 1)
     os.kill(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "cancelling the run" in err
     assert "Traceback" not in err
@@ -218,7 +218,7 @@ def test_a_second_ctrl_c_kills(plait: Command, files: Path) -> None:
     assert process.stderr is not None
     assert any("once more to kill it" in line for line in process.stderr)
     os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "killed" in err
     assert plait.last_run()["state"] == "crashed"

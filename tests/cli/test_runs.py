@@ -91,13 +91,13 @@ def test_show_logs_watch_and_cancel_while_it_runs(plait: Command, files: Path) -
     assert following.stdout.readline() == "napping\n"
     cancelled = plait("runs", "cancel", run_id, "--reason", "enough")
     assert f"run {run_id} of naps: cancelled" in cancelled.out
-    out, _ = process.communicate(timeout=10)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "enough" in out
-    out, _ = watching.communicate(timeout=10)
+    out, _ = watching.communicate(timeout=60)
     assert watching.returncode == 1
     assert "cancelled" in out
-    out, _ = following.communicate(timeout=10)
+    out, _ = following.communicate(timeout=60)
     assert out == ""
 
 
@@ -140,7 +140,7 @@ def test_a_run_that_was_cancelled_before_it_began_is_not_resumed(plait: Command)
     second = plait("run", "single.py", "--json", code=1).json
     assert (second["state"], second["reason"]) == ("cancelled", "'single' has 1 active runs already")
     first.send_signal(signal.SIGINT)
-    first.communicate(timeout=20)
+    first.communicate(timeout=60)
     told = plait("run", "single.py", "--resume", second["run_id"], code=2).err
     assert f"nothing of run {second['run_id']} is to run again" in told
 

@@ -25,7 +25,7 @@ from plait.runtime.lease import is_alive
 from tests.waiting import wait_until
 
 FILES = Path(__file__).parent / "files"
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds for what a service does, on a machine that does other things as well."""
 
 
