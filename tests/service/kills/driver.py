@@ -30,7 +30,7 @@ from tests.service.kills.nursery import Nursery
 from tests.waiting import wait_until
 
 IN_FLIGHT = 40
-"""Short tasks that may be executed again after a kill, for each process of a worker."""
+"""Short tasks that may be executed again after a kill, for each worker, on all of its processes."""
 PATIENCE = 90.0
 """Seconds for runs to end by themselves; a lease of 20 is in it, and a machine that does other things as well."""
 VICTIMS = ("scheduler", "worker", "flow", "everything")
@@ -209,9 +209,9 @@ class Driver:
         """Those that are not over."""
         return [row for run_id in self.runs if (row := self.house.row(run_id)).state not in RUN_TERMINAL]
 
-    def check(self, processes: int | None = None) -> Story:
+    def check(self, workers: int = 1) -> Story:
         """Raise AssertionError unless the books agree, on runs that are over, and what ran again is what was in flight
-        in so many processes of workers; by default those of one worker."""
+        in so many workers."""
         ledger, story = Ledger(self.house.noted()), self.story
         story.tasks = 0
         for run_id in self.runs:
@@ -227,7 +227,7 @@ class Driver:
             story.worst = story.kills[again.index(story.most_again)].victim
         # What a kill has to have repeated may begin only after the next one, when they come in quick succession.
         for kills, so_far in enumerate(accumulate(again), 1):
-            most = kills * IN_FLIGHT * (processes or self.workers)
+            most = kills * IN_FLIGHT * workers
             assert so_far <= most, f"{so_far} ran again after {kills} kills, more than was in flight: {story}"
         return story
 

@@ -42,7 +42,7 @@ class Storm:
             time.sleep(self.draw.expovariate(1 / self._pause))  # the moment of the next kill, not a wait for anything
             self._strike()
         self.driver.until(self._is_over, "the end of all runs")
-        return self.driver.check(sum(name.startswith("worker") for name in NAMES) * self.driver.workers)
+        return self.driver.check(sum(name.startswith("worker") for name in NAMES))
 
     def _is_over(self) -> bool:
         """Whether all runs have ended. Some may still have to kill themselves, and are started again as ever."""

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from plait.adapters.executors.estimates import Estimates
-from plait.adapters.executors.worker_link import PREFETCH, PREFETCH_SECONDS, Doom, Entry, WorkerLink
+from plait.adapters.executors.worker_link import Doom, Entry, WorkerLink, depth, share
 from plait.adapters.executors.zygote_link import RestartBudget, ZygoteLink
 from plait.adapters.logs.segments import SegmentReader
 from plait.model.ids import RunId, Token
@@ -61,9 +61,7 @@ class Pool:
 
     def room(self) -> int:
         """How many more executions are welcome."""
-        mean = self.estimates.overall
-        depth = 1 if mean is None else min(PREFETCH, max(1, int(PREFETCH_SECONDS / max(mean, 1e-9))))
-        return max(0, self._workers * depth - len(self._entries))
+        return max(0, self._workers * depth(self._workers, self.estimates.overall) - len(self._entries))
 
     def submit(self, executions: Sequence[Execution], now: float) -> None:
         """Take these, hand out what can be handed out."""
@@ -118,7 +116,7 @@ class Pool:
         assert self.zygote is not None  # dispatch has looked
         self._names += 1
         try:
-            link = WorkerLink(f"{self._prefix}-{self._names}")
+            link = WorkerLink(f"{self._prefix}-{self._names}", share(self._workers))
         except OSError as error:  # no more file descriptors
             self._fork_after = now + _FORK_PAUSE
             self._count_idle_death(f"no worker process can be started: {error}")

@@ -12,13 +12,23 @@ from plait.worker import frames
 from plait.worker.process import PERMIT
 
 PREFETCH = 40
-"""Executions that may be in flight on one worker."""
+"""Short executions that may be in flight on all workers of an executor: a kill has no more than these repeated."""
 PREFETCH_SECONDS = 0.020
 """Estimated work that may be in flight on one worker."""
 TELL_ABOVE = 0.005
 """An execution that is expected to be shorter is not worth a message when it starts."""
 
 _SOCKET_BUFFER = 1 << 18
+
+
+def share(workers: int) -> int:
+    """How many executions may be in flight on one of so many workers."""
+    return max(1, PREFETCH // workers)
+
+
+def depth(workers: int, mean: float | None) -> int:
+    """How many are welcome there, when they take `mean` seconds (none: nothing is known)."""
+    return 1 if mean is None else min(share(workers), max(1, int(PREFETCH_SECONDS / max(mean, 1e-9))))
 
 
 class Entry:
@@ -53,11 +63,12 @@ class WorkerLink:
     """A worker as the parent sees it. Not thread-safe: the executor's lock is held around every call.
 
     `queue` has what is in flight, in order; the head is running, or about to. The parent holds the reading end of the
-    permits too, see `plait.worker.process` for why.
+    permits too, see `plait.worker.process` for why. At most `most` short executions are in flight.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, most: int):
         self.name = name
+        self._most = most
         self.pid: int | None = None
         self.sock, self._far_sock = socket.socketpair()
         for end in (self.sock, self._far_sock):
@@ -104,7 +115,7 @@ class WorkerLink:
         if not self.queue:
             return True
         estimate = entry.estimate
-        if estimate is None or self._open_ended or len(self.queue) >= PREFETCH:
+        if estimate is None or self._open_ended or len(self.queue) >= self._most:
             return False
         return self._load + estimate <= PREFETCH_SECONDS
 

@@ -72,7 +72,7 @@ class Agent:
         self._name = name
         self._lock = threading.RLock()
         self._pools = {m.TASKS: Pools(make_tasks, workers, self), m.FLOWS: Pools(make_flows, flows, self)}
-        self._last = TOLD_AGAIN * workers * PREFETCH
+        self._last = TOLD_AGAIN * max(workers, PREFETCH)
         self._hubs: dict[str, _Hub] = {}
         self._entries: dict[m.Key, _Entry] = {}
         self._kept: list[tuple[float, Report]] = []

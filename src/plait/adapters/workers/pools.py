@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from plait.adapters.executors.estimates import Estimates
-from plait.adapters.executors.worker_link import PREFETCH, PREFETCH_SECONDS
+from plait.adapters.executors.worker_link import depth
 from plait.model.wire import Execution, Finished, Report, Started
 from plait.ports import Executor, ReportSink
 from plait.worker.loading import stamp_of
@@ -54,9 +54,7 @@ class Pools:
 
     def free(self) -> int:
         """How many more executions are welcome."""
-        mean = self._estimates.overall
-        depth = 1 if mean is None else min(PREFETCH, max(1, int(PREFETCH_SECONDS / max(mean, 1e-9))))
-        return max(0, self.workers * depth - len(self._of))
+        return max(0, self.workers * depth(self.workers, self._estimates.overall) - len(self._of))
 
     def submit(self, executions: Sequence[Execution]) -> None:
         """Hand them to the pools of their locations."""
