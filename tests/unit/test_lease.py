@@ -132,3 +132,15 @@ def test_an_outage_as_long_as_a_lease_counts(store, clock):
     clock.advance(0.001)
     first.sweep()
     assert owners(store) == ["first", "second"]
+
+
+def test_an_outage_that_only_the_others_lease_does_not_outlast_counts(store, clock):
+    """Both were away for as long; the other one had prolonged its lease a while before this one."""
+    first, second = lease_of(store, clock, "first", "a"), lease_of(store, clock, "second", "b")
+    go_on(clock, 60.0, first, second)
+    clock.advance(RENEW_SECONDS)
+    assert first.renew()
+    clock.advance(LEASE_SECONDS - RENEW_SECONDS + 0.001)
+    assert first.renew()
+    first.sweep()
+    assert owners(store) == ["first", "second"]

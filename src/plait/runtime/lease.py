@@ -24,6 +24,9 @@ from plait.runtime.scheduler import Scheduler
 
 LEASE_SECONDS = 20.0
 RENEW_SECONDS = 5.0
+OUT_OF_TOUCH = LEASE_SECONDS - 2 * RENEW_SECONDS
+"""Seconds without a prolongation, after which a process may have missed that of another as well, whose lease ends
+earlier than its own by what lies between two prolongations."""
 log = logging.getLogger("plait.lease")
 Alive = Callable[[int], bool]
 """Whether the process of that number lives on this host."""
@@ -72,7 +75,7 @@ class Lease:
             )
         )
         answered = self._clock.now()
-        if answered >= self._renewed + LEASE_SECONDS:
+        if answered >= self._renewed + OUT_OF_TOUCH:
             self._trust_from = answered + LEASE_SECONDS
         self._renewed = now
         return known
@@ -80,7 +83,7 @@ class Lease:
     def sweep(self) -> list[str]:
         """Sweep the owners that are dead; returns the runs that were theirs."""
         now = self._clock.now()
-        trusted = self._trust_from <= now <= self._renewed + LEASE_SECONDS
+        trusted = self._trust_from <= now <= self._renewed + OUT_OF_TOUCH
         return sweep_dead(self._store, now, host=self._host, alive=self._alive, leases=trusted)
 
     def release(self, reason: str, *, forget: bool = True) -> None:
