@@ -50,7 +50,7 @@ soak: setup ## kill processes of plait and PostgreSQL, hundreds of times: STORMS
 	@PLAIT_CROWD_SECONDS=60 $(BIN)/python -m pytest tests/conformance/stores/test_sqlite_processes.py -k 32_processes
 
 week: setup ## simulate a week of 1,000 schedules, on SQLite and PostgreSQL, with one and three schedulers
-	@PLAIT_TEST_SCHEDULES=1000 $(BIN)/python -m pytest tests/simulation/test_week.py $(ARGS)
+	@PLAIT_TEST_SCHEDULES=1000 $(BIN)/python -m pytest --timeout 3600 tests/simulation/test_week.py $(ARGS)
 
 bench: setup ## measure the floor and every case
 	@$(BIN)/python -m bench $(ARGS)
