@@ -384,7 +384,8 @@ class PartitionMapping:
 
     @staticmethod
     def custom(function: Callable[[list[str]], Sequence[str]]) -> PartitionMapping:
-        """What a function of a module says: it is given own keys, and returns those of the other asset."""
+        """What a function of a module says: it is given a list of one own key, and returns keys of the other asset. It
+        is asked once for each key, by services in a process of its own."""
         name = getattr(function, "__qualname__", "")
         if not name or "<" in name:
             where, wrong = here()

@@ -19,9 +19,11 @@ from plait.ports import Executor, Runner, RunStore
 if TYPE_CHECKING:
     from plait.adapters.workers.hub import WorkerHub
     from plait.authoring.definitions import Definitions, Workflow
+    from plait.engine.partitions.answers import Said
     from plait.model.ids import RunId
     from plait.runtime.retention import RetentionThread
     from plait.services.deployments import Synced
+    from plait.worker.asking import Question
 
 FLOWS_AT_ONCE = 32
 """Bodies of flows that one worker runs at the same time: most of them wait for their tasks."""
@@ -88,7 +90,7 @@ class SchedulerProcess:
         self._triggers = CodeTriggers(self._scheduler, lambda target, sink: open_triggerer(settings, target, sink))
         self._scheduler.carrier.start_trigger = self._triggers.start
         self._scheduler.carrier.wait_node = WaitNodes(self._scheduler.post, result_store(settings).put).execute
-        service = Service(self._scheduler, lease, publish=self._bus.publish)
+        service = Service(self._scheduler, lease, publish=self._bus.publish, host=self._ask)
         self._threads = ServiceThreads(service, self._bus, self._clock, lost=self._on_lost)
         self.hub.on_holding = lambda: self._threads.heard("runs")
         self._watcher = threading.Thread(target=self._watch, name="plait-files", daemon=True)
@@ -131,6 +133,11 @@ class SchedulerProcess:
         if self._complaints.get(target) != str(error) and not self.done.is_set():
             self._complaints[target] = str(error)
             log.warning("%s is not deployed: %s", target, error, exc_info=not isinstance(error, PlaitError))
+
+    def _ask(self, question: Question, target: str, files: Sequence[str] | None, /) -> Said:
+        from plait.worker.isolated import ask_isolated
+
+        return ask_isolated(question, target, files, lambda: not self.done.is_set())
 
     def _watch(self) -> None:
         while not self.done.is_set():
@@ -294,7 +301,7 @@ def request_run(  # noqa: PLR0913  each is one option of who asks
         index = definitions.asset_index()
         known = staleness.states(index, staleness.row_getter(index, store, partition))
         live = definitions.asset_job(select, "assets", known)
-        request = assets_request(definitions, live, select, run_id, partition, store.partitions.keys)
+        request = assets_request(definitions, live, select, run_id, partition, now, store.partitions.keys)
     else:
         results = result_store(settings)
         request, _ = request_of(workflow, params, run_id, results, now, date=date, partition=partition)

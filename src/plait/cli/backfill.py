@@ -137,11 +137,12 @@ def _point(text: str | None, option: str) -> datetime | None:
 def _planned(typed: Typed, store: RunStore, definitions: Definitions, asked: AskedFor) -> tuple[Planned, str]:
     from plait import bootstrap
     from plait.cli.run import choose, parse_params, split_params
-    from plait.runtime.session_backfills import ask_here
+    from plait.engine.partitions.answers import Answers
     from plait.services.backfill_plans import Planner
+    from plait.worker.asking import ask_here
 
     target = _place(typed.target)
-    planner = Planner(store, bootstrap.clock(), definitions, target, None if typed.detach else ask_here)
+    planner = Planner(store, bootstrap.clock(), definitions, target, Answers(ask_here))
     assets = bool(typed.partitions or typed.select)
     workflow = choose(definitions, typed.name, assets=assets)
     session = not typed.detach
@@ -223,6 +224,8 @@ def show(view: BackfillView) -> None:
     for each in view.groups:
         if each.failed_ranges:
             say(f"{each.name} failed for {', '.join(each.failed_ranges)}")
+        if each.held:
+            say(f"{each.name} waits: {each.held}")
     say(f"backfill {view.id}: {view.state}, {view.done:,} of {view.total:,} partitions done")
 
 

@@ -16,6 +16,7 @@ from itertools import islice
 import msgspec
 
 from plait.engine.partitions import mappings
+from plait.engine.partitions.answers import is_custom
 from plait.engine.partitions.keysets import KeySet
 from plait.engine.partitions.mappings import AskCode, Sides
 from plait.engine.partitions.spaces import DynamicKeys, MultiSpace, Space, WindowSpace, pieces, space_of, text_of
@@ -94,7 +95,10 @@ class Backfill:
         *,
         dynamic: DynamicKeys | None = None,
         ask: AskCode | None = None,
+        held: Mapping[int, str] | None = None,
     ):
+        self.held = dict(held or {})
+        """Why the custom mappings of groups have no answers: nothing of these begins."""
         self.plan = plan
         self.cursor = cursor
         self._ask = ask
@@ -181,13 +185,21 @@ class Backfill:
         standing.failed = (KeySet(standing.failed) | _keys_of(flight)).bounds
         self._skip_below(flight.group, _keys_of(flight))
 
+    def skip_again(self) -> None:
+        """Skip what is made from what failed before its mapping had answered."""
+        for number, standing in enumerate(self.cursor.groups):
+            gone = KeySet(standing.failed) | KeySet(standing.skipped)
+            below = (need for each in self.plan.groups for need in each.needs if need.group == number)
+            if gone and any(is_custom(need.mapping) for need in below):
+                self._skip_below(number, gone)
+
     def _skip_below(self, group: int, keys: KeySet) -> None:
         waiting = [(group, keys)]
         while waiting:
             group, keys = waiting.pop()
             for below, each in enumerate(self.plan.groups):
                 for need in each.needs:
-                    if need.group == group:
+                    if need.group == group and below not in self.held:
                         skipped = self._made_from(below, need, keys) & self.left(below)
                         if skipped:
                             standing = self.cursor.groups[below]
@@ -217,6 +229,8 @@ class Backfill:
         self.cursor.flights.append(flight)
 
     def _ready(self, number: int, looked_at: int | None) -> Iterator[Start]:
+        if number in self.held:
+            return
         group = self.plan.groups[number]
         done = {need.group: KeySet(self.cursor.groups[need.group].done) for need in group.needs}
         for count, piece in enumerate(self._pieces(number)):

@@ -287,23 +287,30 @@ Bounds = tuple[int, ...]
 
 class AssetState(Value):
     """Where an asset stands after a look: by which condition (its version), what its parts remember, and what was
-    requested in that look. `again`: it has to be looked at in the next one, whatever happens."""
+    requested in that look. `again`: it has to be looked at in the next one, whatever happens. `held`: why it could
+    not be looked at, when a custom mapping has not answered; `missed` is what was momentary then, and `anew` says that
+    it was never looked at by this condition."""
 
     version: str
     remembered: dict[str, Bounds] = {}
     requested: Bounds = ()
     again: bool = False
+    held: str = ""
+    anew: bool = False
+    missed: dict[str, Bounds] = {}
 
 
 class Decision(Value):
     """What a look said of an asset: the partitions that it requested, those that are there, and those of which each
-    part of the condition was true (by the numbers of the parts, `no@dep` for one that looked upstream)."""
+    part of the condition was true (by the numbers of the parts, `no@dep` for one that looked upstream). `held`: why it
+    could not be looked at."""
 
     at: float
     version: str
     requested: Bounds = ()
     there: Bounds = ()
     results: dict[str, Bounds] = {}
+    held: str = ""
 
 
 class Looked(Value):

@@ -85,7 +85,8 @@ class Standing(msgspec.Struct):
 
 
 class Cursor(msgspec.Struct):
-    """How far a backfill is, by group."""
+    """How far a backfill is, by group. `held`: why groups (by number) cannot go on now."""
 
     groups: list[Standing]
     flights: list[Flight] = []
+    held: dict[int, str] = {}

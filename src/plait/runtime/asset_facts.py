@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from plait.engine import schedules
 from plait.engine.assets.index import AssetIndex
 from plait.engine.partitions import edges, mappings
 from plait.engine.partitions.keysets import EMPTY, KeySet, joined
-from plait.engine.partitions.mappings import Sides
+from plait.engine.partitions.mappings import AskCode, Sides
 from plait.engine.partitions.spaces import MultiSpace, Space, WindowSpace, parse, space_of
 from plait.model.assets import AssetKind, HistoryEvent
 from plait.model.errors import DefinitionError, UserError
@@ -40,7 +40,17 @@ class Happened:
 class AssetFacts:
     """Reads the store, and remembers what it has read; `forget` is told of what has changed."""
 
-    def __init__(self, store: RunStore, index: AssetIndex, locations: Mapping[str, str]):
+    def __init__(
+        self,
+        store: RunStore,
+        index: AssetIndex,
+        locations: Mapping[str, str],
+        ask_of: Callable[[str], AskCode | None] = lambda key: None,
+    ):
+        self._ask_of = ask_of
+        """Who answers for the custom mappings of an asset."""
+        self._ready: dict[str, KeySet] = {}
+        """The partitions for which all custom mappings of an asset have answered."""
         self._store = store
         self._index = index
         self._locations = locations
@@ -185,8 +195,25 @@ class AssetFacts:
         """Whether one run can make the same partition of both: they are of one code location, with equal partitions."""
         return self._text[key] == self._text[other] and self._locations.get(key) == self._locations.get(other)
 
+    def ready(self, key: str) -> None:
+        """Ask the custom mappings of an asset about its partitions. Raises MappingUnknown until all have answered."""
+        new = self.all(key) - self._ready.get(key, EMPTY)
+        if not new:
+            return
+        spec = self._index.specs[key]
+        for dep in spec.deps:
+            above = self._index.specs[dep.key].partitions
+            if spec.partitions is not None and above is not None and edges.is_asked(dep.mapping):
+                mapping = edges.mapping_of(spec.partitions, above, dep.mapping)
+                assert mapping is not None  # the upstream asset has partitions
+                mappings.upstream(mapping, new, self._sides(dep.key, key))
+        self._ready[key] = self.all(key)
+
+    def _sides(self, upstream: str, key: str) -> Sides:
+        return Sides(self.space(key), self.space(upstream), self.now, self._ask_of(key))
+
     def down(self, upstream: str, key: str, keys: KeySet) -> KeySet:
-        """The partitions that are made from upstream ones. Where only user code knows it, it may be all."""
+        """The partitions that are made from upstream ones. Where partitions do not fit together, all."""
         if not self._text[upstream] or not self._text[key]:
             return self.all(key)
         spec, above = self._index.specs[key], self._index.specs[upstream]
@@ -194,7 +221,7 @@ class AssetFacts:
         with contextlib.suppress(DefinitionError):
             mapping = edges.mapping_of(spec.partitions, above.partitions, dep.mapping)
             assert mapping is not None  # the upstream asset has partitions
-            return mappings.downstream(mapping, keys, Sides(self.space(key), self.space(upstream), self.now))
+            return mappings.downstream(mapping, keys, self._sides(upstream, key))
         return self.all(key)
 
     def ticked(self, cron: str, tz: str) -> bool:

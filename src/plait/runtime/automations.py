@@ -18,15 +18,17 @@ import msgspec
 
 from plait.engine import schedules
 from plait.engine.assets import jobs
-from plait.engine.assets.index import AssetIndex, Deployed, deployed
+from plait.engine.assets.index import AssetIndex, Deployed, Source, deployed
 from plait.engine.automation.look import Automated, Look, States
 from plait.engine.partitions.keysets import EMPTY, KeySet
+from plait.engine.partitions.mappings import AskCode
 from plait.model.automation import AssetState, Decision, Looked
 from plait.model.graph import Graph
 from plait.model.rows import AssetEventRow, AutomationRow, RunRow
 from plait.model.schedules import Cron
 from plait.model.states import RunState
 from plait.runtime.asset_facts import MOST_OPEN, OPEN, WHOLE, AssetFacts, Happened, mark_of, version_in
+from plait.runtime.partitioned import mapped_extra
 from plait.runtime.run_request import RunRequest, first_row
 from plait.runtime.scheduler import Scheduler
 
@@ -45,20 +47,28 @@ log = logging.getLogger("plait.automation")
 
 
 class Automations:
-    """The automations of one scheduler's database. `begin` is called when there are new runs, which nobody owns."""
+    """The automations of one scheduler's database. `begin` is called when there are new runs, which nobody owns;
+    `ask_for` gives who answers for the custom mappings of a code location."""
 
-    def __init__(self, scheduler: Scheduler, begin: Callable[[], object]):
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        begin: Callable[[], object],
+        ask_for: Callable[[Source], AskCode | None] = lambda source: None,
+    ):
         self._begin = begin
+        self._ask_for = ask_for
         self._scheduler = scheduler
         self._store = scheduler.store
         self._index = AssetIndex(deployed([]).graph)
         self._locations: dict[str, str] = {}
+        self._sources: dict[str, Source] = {}
         self._automated = Automated(self._index)
         self._states = States(self._automated, {})
         self._looked: Looked | None = None
         self._facts = AssetFacts(self._store, self._index, {})
         self._window_keys: set[str] = set()
-        self._files: tuple[tuple[str, str, bytes], ...] = ()
+        self._files: tuple[tuple[str, str, str, bytes], ...] = ()
         self._said: set[str] = set()
         self._deployed = True
         """Whether nothing was looked at since the definitions were read: whatever they say may be new."""
@@ -69,7 +79,7 @@ class Automations:
     def load(self) -> None:
         """Something may have been deployed: take what is there now."""
         files = self._store.definitions.files()
-        known = tuple((row.path, row.location, row.assets) for row in files)
+        known = tuple((row.path, row.location, row.stamp, row.assets) for row in files)
         if known == self._files:
             self.wake()
             return
@@ -85,6 +95,7 @@ class Automations:
 
     def _take(self, found: Deployed) -> None:
         self._index, self._locations = AssetIndex(found.graph), found.locations
+        self._sources = found.sources
         self._automated = Automated(self._index)
         windows = self._automated.windows
         self._window_keys = set(windows) | {dep for key in windows for dep in self._index.upstream[key]}
@@ -110,8 +121,13 @@ class Automations:
             except msgspec.MsgspecError as error:  # of another version: as if nobody had looked
                 log.warning("where the automation of %r stands cannot be read: %s", row.key, error)
         self._states = States(self._automated, states)
-        self._facts = AssetFacts(self._store, self._index, self._locations)
+        self._facts = AssetFacts(self._store, self._index, self._locations, self._ask)
         self._facts.broken = set(self._looked.failed) if self._looked is not None else set()
+
+    def _ask(self, key: str) -> AskCode | None:
+        """Who answers for the custom mappings of an asset."""
+        source = self._sources.get(key)
+        return self._ask_for(source) if source is not None else None
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -254,6 +270,9 @@ class Automations:
         partitioned = self._index.specs[first].partitions is not None
         partition = self._facts.space(first).key(ordinal) if partitioned else None
         what = hashlib.blake2b(msgspec.json.encode([list(keys), partition]), digest_size=8).hexdigest()
+        scheduler = self._scheduler
+        now = scheduler.clock.now()
+        mapped = mapped_extra(graph, partition, now, self._store.partitions.keys, self._ask(first))
         request = RunRequest(
             graph=graph,
             partition=partition,
@@ -261,10 +280,9 @@ class Automations:
             session=False,
             triggered=True,
             occurrence=f"automation:{number}:{what}",
-            extra={"assets": list(keys), "automation": number},
+            extra={"assets": list(keys), "automation": number, **mapped},
         )
-        scheduler = self._scheduler
-        return first_row(request, scheduler.ids.run_id(), graph.hash(), None, scheduler.clock.now())
+        return first_row(request, scheduler.ids.run_id(), graph.hash(), None, now)
 
     def _commit(self, look: Look, looked: Looked, before: int, runs: list[tuple[RunRow, Graph]]) -> bool:
         """Write it all, unless another scheduler has looked since; then begin with the runs."""

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from plait.engine.backfill import Backfill, Start, decode, encode, occurrence_of
+from plait.engine.partitions.answers import MappingUnknown
+from plait.engine.partitions.keysets import KeySet
 from plait.engine.partitions.mappings import AskCode
 from plait.engine.partitions.spaces import has_dynamic, parse, space_of
 from plait.engine.schedules import moment
-from plait.model.backfills import OVER, BackfillState, Flight
+from plait.model.backfills import OVER, BackfillPlan, BackfillState, Flight
 from plait.model.graph import Graph
 from plait.model.ids import RunId
 from plait.model.rows import BackfillRow, RunRow
@@ -20,6 +22,7 @@ from plait.model.states import RUN_TERMINAL, RunState
 from plait.model.wire import PARTITION_KEYS
 from plait.ports import Transaction
 from plait.runtime.hosted import Hosted
+from plait.runtime.partitioned import ask_ahead, mapped_extra
 from plait.runtime.run_request import RunRequest, first_row
 from plait.runtime.scheduler import Scheduler
 
@@ -32,7 +35,7 @@ class Backfills:
     """Moves backfills on for one scheduler: those that sessions drive or, for a service, those that services do.
 
     `cancel` asks a run to end; `publish` wakes other processes; `begins` is told of a run before it is hosted here,
-    `begun` after that; `ask` calls functions of mappings.
+    `begun` after that; `ask_for` gives who answers for the custom mappings of a target, in one version of it.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class Backfills:
         session: bool = False,
         begins: Callable[[RunRow, Graph], None] = lambda row, graph: None,
         begun: Callable[[RunRow, Graph], None] = lambda row, graph: None,
-        ask: AskCode | None = None,
+        ask_for: Callable[[str, str], AskCode | None] = lambda target, version: None,
     ):
         self._scheduler = scheduler
         self._cancel = cancel
@@ -52,9 +55,11 @@ class Backfills:
         self._session = session
         self._begins = begins
         self._begun = begun
-        self._ask = ask
+        self._ask_for = ask_for
         self.due: set[str] = set()
         """Backfills of which a run has ended here."""
+        self._waiting: set[str] = set()
+        """Those that wait for what a custom mapping says."""
         self.on_due: Callable[[], None] = scheduler.nudge
         scheduler.carrier.on_end.append(self._ended)
 
@@ -62,6 +67,12 @@ class Backfills:
         backfill = hosted.row.extra.get(BACKFILL)
         if backfill is not None:
             self.due.add(str(backfill))
+            self.on_due()
+
+    def answered(self) -> None:
+        """A custom mapping has answered, or failed. From any thread."""
+        if self._waiting:
+            self.due |= self._waiting
             self.on_due()
 
     def look(self) -> None:
@@ -87,16 +98,21 @@ class Backfills:
             return None
         plan, _ = decode(known.plan, known.cursor)
         if BackfillState(known.state) in OVER or plan.session != self._session:
+            self._waiting.discard(id)
             return known
         for group in plan.groups:
             scheduler.store.save_graph(group.graph.hash(), group.graph)
+        ask = self._ask_for(plan.target, f"backfill:{id}")
+        held = self._ask_ahead(plan, ask)
+        (self._waiting.add if held else self._waiting.discard)(id)
         made: list[tuple[RunRow, Graph]] = []
         with scheduler.lock:  # nobody takes stock between the making of a run and its hosting
             with scheduler.store.transaction() as tx:
                 row = tx.backfill(id)
                 if row is None or BackfillState(row.state) in OVER:
                     return row
-                work = Backfill(*decode(row.plan, row.cursor), dynamic=scheduler.store.partitions.keys, ask=self._ask)
+                keys = scheduler.store.partitions.keys
+                work = Backfill(*decode(row.plan, row.cursor), dynamic=keys, ask=ask, held=held)
                 made = self._step(tx, row, work)
             for run, graph in made:
                 self._begins(run, graph)
@@ -111,9 +127,21 @@ class Backfills:
                 self._cancel(flight.run_id)
         return row
 
+    def _ask_ahead(self, plan: BackfillPlan, ask: AskCode | None) -> dict[int, str]:
+        """Ask what custom mappings say, before a transaction needs it. Why groups have no answer, by number."""
+        held: dict[int, str] = {}
+        for number, group in enumerate(plan.groups):
+            keys = self._scheduler.store.partitions.keys
+            try:
+                ask_ahead(group.graph, group.slices, KeySet(group.targets), plan.now, keys, ask)
+            except MappingUnknown as error:
+                held[number] = str(error)
+        return held
+
     def _step(self, tx: Transaction, row: BackfillRow, work: Backfill) -> list[tuple[RunRow, Graph]]:
         """Take in what has ended, begin what can begin, and write it down."""
         made: list[tuple[RunRow, Graph]] = []
+        work.skip_again()
         for flight in list(work.cursor.flights):
             ok = self._came_to(flight)
             if ok is not None:
@@ -128,6 +156,7 @@ class Backfills:
                 else:  # a copy of the database was put back: that run was made before, and what came of it is not known
                     log.warning("backfill %s: the run %s was made before", row.id, run.occurrence)
                     work.ended(work.cursor.flights[-1], ok=False)
+        work.cursor.held = {group: why for group, why in work.held.items() if work.left(group)}
         state = work.state(BackfillState(row.state)).value
         cursor = encode(work.cursor)
         if state != row.state or cursor != row.cursor:
@@ -157,6 +186,10 @@ class Backfills:
         if group.assets and group.slices is not None and has_dynamic(group.slices) and start.text is not None:
             space = space_of(group.slices, self._scheduler.store.partitions.keys)
             extra[PARTITION_KEYS] = [space.key(no) for no in parse(space, start.text)]
+        scheduler = self._scheduler
+        keys, now = scheduler.store.partitions.keys, scheduler.clock.now()
+        if group.assets:
+            extra |= mapped_extra(group.graph, start.text, now, keys, self._ask_for(plan.target, f"backfill:{id}"))
         request = RunRequest(
             graph=group.graph,
             params=plan.params,
@@ -169,6 +202,4 @@ class Backfills:
             occurrence=occurrence_of(id, start),
             extra=extra,
         )
-        scheduler = self._scheduler
-        graph_hash = group.graph.hash()
-        return first_row(request, scheduler.ids.run_id(), graph_hash, scheduler.owner, scheduler.clock.now())
+        return first_row(request, scheduler.ids.run_id(), group.graph.hash(), scheduler.owner, now)

@@ -12,6 +12,7 @@ from plait.authoring.definitions import Definitions, Workflow
 from plait.authoring.live import LiveGraph
 from plait.authoring.params import is_plain, to_plain, validate
 from plait.engine.partitions import edges
+from plait.engine.partitions.answers import Answers
 from plait.engine.partitions.spaces import DynamicKeys, has_dynamic, parse, space_of
 from plait.model.errors import ParameterError, UsageError
 from plait.model.graph import Graph
@@ -19,8 +20,10 @@ from plait.model.ids import RunId
 from plait.model.partitions import RANGE
 from plait.model.wire import PARTITION_KEYS
 from plait.ports import ResultStore
+from plait.runtime.partitioned import mapped_extra
 from plait.runtime.run_request import RunRequest
 from plait.worker.arguments import STORED_PARAMS, complete_params, with_defaults
+from plait.worker.asking import ask_here
 
 
 def logical_text(graph: Graph, params: Mapping[str, Any], now: float) -> str | None:
@@ -83,11 +86,12 @@ def assets_request(
     select: str | None,
     run_id: RunId,
     partition: str | None,
+    now: float,
     dynamic: DynamicKeys | None = None,
 ) -> RunRequest:
-    """What it takes to make a run that materializes a selection of assets, whose graph is `live`. Raises ParameterError
-    for a wrong partition, UsageError when there is nothing to make. What was selected is kept as keys: the same
-    expression may mean others when the run is resumed."""
+    """What it takes to make a run that materializes a selection of assets, whose graph is `live`; custom mappings of
+    partitions are asked in this process. Raises ParameterError for a wrong partition, UsageError when there is nothing
+    to make. What was selected is kept as keys: the same expression may mean others when the run is resumed."""
     keys = assets_of(live.graph)
     if not live.graph.nodes:
         raise UsageError(
@@ -98,6 +102,7 @@ def assets_request(
     extra: dict[str, Any] = {
         "assets": keys if select is not None else None,
         **range_extra(live.graph, partition, dynamic),
+        **mapped_extra(live.graph, partition, now, dynamic, Answers(ask_here)),
     }
     return RunRequest(graph=live.graph, partition=partition, extra=extra, run_id=run_id)
 

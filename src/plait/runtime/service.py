@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from plait.engine.assets.index import Source
 from plait.engine.decide import Decision
 from plait.engine.run import Run
 from plait.model.errors import PlaitError, StaleToken, StoreError
@@ -26,6 +27,7 @@ from plait.model.outcome import Verdict
 from plait.model.states import LIVE, RUN_TERMINAL, RunState
 from plait.model.stimuli import CancelRequested, ExecutionLost, Stimulus, encode_stimulus
 from plait.model.wire import Finished, Report, Returned, Started
+from plait.runtime.asking import Asking, Host
 from plait.runtime.automations import Automations
 from plait.runtime.backfills import Backfills
 from plait.runtime.firing import MOST_RUNS, Firing
@@ -55,7 +57,8 @@ T = TypeVar("T")
 
 
 class Service:
-    """Owns service-owned runs through one scheduler. `publish(topic)` wakes the other processes on the database."""
+    """Owns service-owned runs through one scheduler. `publish(topic)` wakes the other processes on the database; `host`
+    asks user code what only it knows (C10)."""
 
     def __init__(
         self,
@@ -64,14 +67,21 @@ class Service:
         *,
         publish: Callable[[str], None],
         most_runs: int = MOST_RUNS,
+        host: Host | None = None,
     ):
+        asking = Asking(host, scheduler.clock, self._answered) if host is not None else None
         self.scheduler = scheduler
         self.lease = lease
         self.recovery = Recovery(scheduler)
         self.firing = Firing(scheduler, most_runs)
-        self.automations = Automations(scheduler, self._begin)
+        self.automations = Automations(scheduler, self._begin, lambda source: asking and asking.of(source))
         self.watchdog = Watchdog(scheduler)
-        self.backfills = Backfills(scheduler, self._cancel, publish)
+        self.backfills = Backfills(
+            scheduler,
+            self._cancel,
+            publish,
+            ask_for=lambda target, version: asking and asking.of(Source("", target, version)),
+        )
         self._publish = publish
         self._most_runs = most_runs
         self._beats = 0
@@ -150,6 +160,11 @@ class Service:
         self.automations.wake()
         if self.automations.next_at is not None:
             self.scheduler.nudge()
+
+    def _answered(self) -> None:
+        """A custom mapping has answered, or failed."""
+        self.backfills.answered()
+        self._wake()
 
     def look(self) -> None:
         """Look at everything that others may have changed, and whether all is here that has to be."""

@@ -164,7 +164,8 @@ class Session:
         row_of = staleness.row_getter(index, self.store, partition)
         live = definitions.asset_job(select, "assets", staleness.states(index, row_of))
         run_id = self.scheduler.ids.run_id()
-        request = assets_request(definitions, live, select, run_id, partition, self.partitions.keys)
+        now = self.scheduler.clock.now()
+        request = assets_request(definitions, live, select, run_id, partition, now, self.partitions.keys)
         return self._create(live, request, None)
 
     def _create(self, live: LiveGraph, request: RunRequest, mailbox: Mailbox | None) -> RunId:

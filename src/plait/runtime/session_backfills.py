@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from plait.authoring.live import LiveGraph
 from plait.engine.backfill import decode
+from plait.engine.partitions.answers import Answers, MappingUnknown
 from plait.model.backfills import OVER, BackfillState
 from plait.model.errors import UsageError
 from plait.model.rows import BackfillRow, RunRow
 from plait.model.states import RunState
 from plait.runtime.backfills import Backfills
 from plait.runtime.hosted import Hosted
+from plait.worker.asking import ask_here
 
 if TYPE_CHECKING:
     from plait.authoring.definitions import Definitions
@@ -32,6 +33,7 @@ class SessionBackfill:
         self._id = id
         self._woken = threading.Event()
         self._live: dict[str, LiveGraph] = {}
+        self._answers = Answers(ask_here)
         self._backfills = Backfills(
             session.scheduler,
             lambda run_id: session.cancel(run_id, "its backfill is being cancelled"),
@@ -39,7 +41,7 @@ class SessionBackfill:
             session=True,
             begins=self._begins,
             begun=lambda row, graph: self._attend(row.run_id, graph),
-            ask=ask_here,
+            ask_for=lambda target, version: self._answers,
         )
         self._backfills.on_due = self._woken.set
         self._trouble: BaseException | None = None
@@ -56,7 +58,8 @@ class SessionBackfill:
         self._woken.set()
 
     def carry_out(self, tell: Callable[[BackfillRow], None]) -> BackfillRow:
-        """Until it is over, or nothing of it is on its way any more while it is paused. `tell` hears how far it is."""
+        """Until it is over, or nothing of it is on its way any more while it is paused. `tell` hears how far it is.
+        Raises MappingUnknown when nothing is left but what a custom mapping, which fails, holds back."""
         self._go_on_with_crashed()
         while True:
             self._woken.clear()
@@ -64,9 +67,11 @@ class SessionBackfill:
             if row is None:
                 raise UsageError(f"there is no backfill {self._id}")
             tell(row)
-            flights = decode(row.plan, row.cursor)[1].flights
-            if BackfillState(row.state) in OVER or (row.state == BackfillState.PAUSED.value and not flights):
+            cursor = decode(row.plan, row.cursor)[1]
+            if BackfillState(row.state) in OVER or (row.state == BackfillState.PAUSED.value and not cursor.flights):
                 return row
+            if cursor.held and not cursor.flights:  # nothing would wake it
+                raise MappingUnknown(next(iter(cursor.held.values())))
             self._woken.wait()
             if self._trouble is not None:
                 raise self._trouble
@@ -101,12 +106,3 @@ class SessionBackfill:
                 live = self._definitions.workflow(row.workflow).live
             self._live[row.graph_hash] = live
         return self._live[row.graph_hash]
-
-
-def ask_here(ref: str, keys: list[str]) -> list[str]:
-    """What a function of the code that is loaded in this process says about downstream partitions."""
-    module, _, name = ref.partition(":")
-    function = importlib.import_module(module)
-    for part in name.split("."):
-        function = getattr(function, part)
-    return list(function(keys))  # type: ignore[operator]  # a mapping's function

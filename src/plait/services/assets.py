@@ -91,7 +91,8 @@ class AssetDetail(msgspec.Struct, kw_only=True):
 
 class WhyView(msgspec.Struct, kw_only=True):
     """What was decided last of an asset that makes itself: whether it was requested (of which partitions, as texts),
-    and why, or why not; `tree` is none when its condition has changed since."""
+    and why, or why not; `tree` is none when its condition has changed since, and when it could not be looked at because
+    a custom mapping has not answered, which `held` tells."""
 
     key: str
     at: str | None = None
@@ -99,6 +100,7 @@ class WhyView(msgspec.Struct, kw_only=True):
     partitions: list[str] = []
     reasons: list[str] = []
     tree: Explained | None = None
+    held: str = ""
 
 
 class Assets:
@@ -150,6 +152,8 @@ class Assets:
                 right="plait dev FILE, or plait scheduler FILE   # which deploy it, and look",
             )
         decision = msgspec.msgpack.decode(rows[0].decision, type=Decision)
+        if decision.held:
+            return WhyView(key=key, at=iso(decision.at), held=decision.held)
         tree = explain(spec.automation, decision, lambda each: self.index.upstream[each], self._texts, key)
         return WhyView(
             key=key,

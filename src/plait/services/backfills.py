@@ -16,7 +16,8 @@ MOST_FOUND = 1000
 
 
 class ProgressView(msgspec.Struct, kw_only=True):
-    """How far a group of a backfill is, in partitions; of `runs` that are over, `runs_failed` did not succeed."""
+    """How far a group of a backfill is, in partitions; of `runs` that are over, `runs_failed` did not succeed. `held`:
+    why nothing of it can begin now."""
 
     name: str
     assets: list[str]
@@ -29,6 +30,7 @@ class ProgressView(msgspec.Struct, kw_only=True):
     runs: int
     runs_failed: int
     failed_ranges: list[str] = []
+    held: str = ""
 
 
 class BackfillView(msgspec.Struct, kw_only=True):
@@ -116,6 +118,7 @@ class BackfillRequests:
                     left=progress.left,
                     runs=standing.runs,
                     runs_failed=standing.runs_failed,
+                    held=cursor.held.get(number, ""),
                     failed_ranges=work.ranges_of(number, KeySet(standing.failed)),
                 )
             )

@@ -14,6 +14,7 @@ import msgspec
 from plait.engine import schedules
 from plait.engine.assets import jobs
 from plait.engine.assets.index import AssetIndex, deployed, part, unknown
+from plait.engine.partitions import edges
 from plait.model.assets import graph_bytes, graph_of
 from plait.model.errors import DefinitionError
 from plait.model.graph import Graph
@@ -112,6 +113,8 @@ class Deployments:
         synced.assets_changed = any(lost) or any(
             row.assets != (before_files[row.path].assets if row.path in before_files else b"") for row in rows
         )
+        # By a custom mapping other partitions may belong together, although the assets are as they were.
+        synced.assets_changed |= any(_asks(row) for row in (*rows, *before_files.values()))
         synced.deployed = sorted(defined)
         synced.gone = sorted(gone)
         synced.errors += [row for row in rows if row.error]
@@ -161,6 +164,12 @@ def _does_not_fit(row: FileRow, files: Sequence[FileRow]) -> str:
     except DefinitionError as error:
         return str(error)
     return ""
+
+
+def _asks(row: FileRow) -> bool:
+    """Whether a file has custom mappings of partitions."""
+    graph = graph_of(row.assets)
+    return any(edges.is_asked(dep.mapping) for spec in graph.assets for dep in spec.deps)
 
 
 def _cannot_fire(each: FoundWorkflow) -> str:

@@ -15,6 +15,7 @@ from plait.authoring.definitions import Definitions, Workflow
 from plait.authoring.limits import declared
 from plait.authoring.where import frames_of_user
 from plait.engine.assets.index import merged
+from plait.engine.partitions.answers import Said
 from plait.engine.schedule_specs import describe, parse
 from plait.model.assets import AssetGraph, AssetSpec
 from plait.model.errors import UserError
@@ -67,7 +68,7 @@ class Found(msgspec.Struct, kw_only=True):
 
     `defined` is the graph of all assets; `asset_graph` the run that materializes all of them (or those that were
     selected). `asset_problems` are about assets that do not fit together; with other files beside them they may.
-    `limits` are the pools and limits that they declare.
+    `limits` are the pools and limits that they declare; `said` is what a function answered that was asked.
     """
 
     files: list[str] = []
@@ -79,6 +80,7 @@ class Found(msgspec.Struct, kw_only=True):
     defined: AssetGraph = AssetGraph()
     asset_graph: Graph | None = None
     limits: list[LimitRow] = []
+    said: Said | None = None
 
 
 def look_at(

@@ -28,7 +28,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
@@ -40,7 +40,9 @@ from plait.authoring.markers import logical_date
 from plait.authoring.schedules import cron
 from plait.authoring.task import task
 from plait.authoring.where import here
+from plait.engine.partitions.answers import MappingUnknown, Said
 from plait.model.errors import PlaitError, UsageError
+from plait.worker.asking import ASK_TIMEOUT, Question, answer
 from plait.worker.found import OWN_FOLDER, Found, Problem, look_at, look_up, merge
 from plait.worker.loading import files_of, put_on_path
 
@@ -67,6 +69,8 @@ class Request(msgspec.Struct, kw_only=True, frozen=True):
     """Only these files of the target."""
     fit: bool = True
     """Whether assets that do not fit together are errors; else whoever asks has more assets beside them."""
+    question: Question | None = None
+    """Ask this of one process that loads all of these files, instead of looking at what they define."""
 
 
 class Unwanted(PlaitError):
@@ -102,7 +106,28 @@ def _load_here(request: Request, told: Callable[[Found], None] | None, wanted: W
         gc.unfreeze()
 
 
+def ask_isolated(
+    question: Question, target: str, files: Sequence[str] | None, wanted: Wanted = _always, timeout: float = ASK_TIMEOUT
+) -> Said:
+    """What a function of a target's code says, asked in a process of its own. Raises MappingUnknown, with file and
+    line, when it raises, ends its process, or has not answered after `timeout` seconds."""
+    names = tuple(files) if files is not None else None
+    found = load_isolated(Request(target=target, files=names, timeout=timeout, question=question), wanted=wanted)
+    if found.said is None:
+        raise MappingUnknown(found.errors[0].error)
+    return found.said
+
+
+def _ask(request: Request, question: Question, wanted: Wanted) -> Found:
+    files = [Path(file) for file in request.files] if request.files is not None else None
+    job = _Job(files[0] if files else Path(request.target), lambda: answer(question, request.target, files))
+    job = replace(job, doing=f"was asked for what {question.ref} says")
+    return next(_in_children([job], request.timeout, wanted))
+
+
 def _load(request: Request, told: Callable[[Found], None] | None, wanted: Wanted) -> Found:
+    if request.question is not None:
+        return _ask(request, request.question, wanted)
     module = None if Path(request.target).exists() else request.target
     if module is None or module.endswith(".py") or "/" in module:
         files = files_of(request.target)  # raises when it does not exist
@@ -173,6 +198,7 @@ def _fit_assets(whole: Found, parts: Sequence[Found], request: Request, wanted: 
 class _Job:
     file: Path
     work: Callable[[], Found]
+    doing: str = "was loaded"
 
 
 class _Child:
@@ -251,8 +277,10 @@ class _Child:
         file, trace = self.job.file, (self._some(self.trace_fd) or b"").decode(errors="replace")
         if late or trace.startswith("Timeout ("):
             what = f"{file.name} was still loading after {self.timeout:g} s and was stopped"
+            if self.job.doing != _Job.doing:
+                what = f"{file.name} {self.job.doing}, and was stopped after {self.timeout:g} s"
         else:
-            what = f"{file.name} {_describe_end(os.waitstatus_to_exitcode(status))}"
+            what = f"{file.name} {_describe_end(os.waitstatus_to_exitcode(status), self.job.doing)}"
         place = _place_in(trace, str(file)) or str(file)
         told = _own_frames(trace) + _last_lines(self.output.decode(errors="replace"))
         problem = Problem(file=str(file), error=f"{what}\n  at {place}", traceback=told)
@@ -304,16 +332,16 @@ def _listen(live: Sequence[_Child]) -> None:
             key.data.read(key.fd)
 
 
-def _describe_end(code: int) -> str:
+def _describe_end(code: int, doing: str) -> str:
     if code >= 0:
-        return f"ended its process while it was loaded, with exit code {code}"
+        return f"ended its process while it {doing}, with exit code {code}"
     try:
         name = signal.Signals(-code).name
     except ValueError:  # a real-time signal has no name
         name = str(-code)
     told = signal.strsignal(-code) or "unknown"
     hint = "; out of memory?" if -code == signal.SIGKILL else ""
-    return f"crashed its process while it was loaded: {name} ({told}{hint})"
+    return f"crashed its process while it {doing}: {name} ({told}{hint})"
 
 
 def _place_in(trace: str, file: str) -> str:
@@ -390,7 +418,7 @@ def _guard_exit(job: _Job, report: int, really_exit: Callable[[int], NoReturn]) 
     def tell_and_exit(status: int = 0) -> NoReturn:
         if os.getpid() == own:
             where, line = here()
-            error = f"{job.file.name} ended its process while it was loaded, with exit code {status}\n  at {where}"
+            error = f"{job.file.name} {_describe_end(status, job.doing)}\n  at {where}"
             wrong = f"\n  you wrote:\n    {line}" if line else ""
             problem = Problem(file=str(job.file), error=error + wrong)
             _send(report, Found(files=[str(job.file)], errors=[problem]))

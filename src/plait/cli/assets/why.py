@@ -34,6 +34,9 @@ def why(key: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
+    if found.held:
+        click.echo(f"{key} is held back, since {local_time(found.at)}: {found.held}")
+        return
     what = "was requested" if found.requested else "was not requested"
     about = f" ({', '.join(found.partitions)})" if found.partitions else ""
     click.echo(f"{key} {what}{about} when it was looked at last, {local_time(found.at)}")

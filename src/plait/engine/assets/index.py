@@ -3,6 +3,7 @@
 What an asset is made from, and is not defined, counts as an external asset.
 """
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
@@ -150,34 +151,61 @@ def _file(place: str, otherwise: str) -> str:
     return otherwise or place.rpartition(":")[0]
 
 
+class Source(NamedTuple):
+    """The file and the code location of an asset; `version` changes when any file of the location does."""
+
+    path: str
+    location: str
+    version: str = ""
+
+
 class Deployed(NamedTuple):
-    """The assets of a database's files. `locations`: the code location of each asset, by key; `problems`: keys that two
-    of them use, of which the first one counts."""
+    """The assets of a database's files. `sources`: where each asset is from, by key; `problems`: keys that two of them
+    use, of which the first one counts."""
 
     graph: AssetGraph
-    locations: dict[str, str]
+    sources: dict[str, Source]
     problems: tuple[str, ...] = ()
+
+    @property
+    def locations(self) -> dict[str, str]:
+        """The code location of each asset, by key."""
+        return {key: source.location for key, source in self.sources.items()}
 
 
 def deployed(files: Iterable[FileRow]) -> Deployed:
     """The assets of all files that a store keeps, in their order. What this version cannot read is left out, and
     told."""
+    files = list(files)
     graphs: list[AssetGraph] = []
-    locations: dict[str, str] = {}
+    sources: dict[str, Source] = {}
     problems: list[str] = []
+    versions = _versions(files)
     for row in files:
         try:
             graph = graph_of(row.assets)
         except msgspec.MsgspecError as error:
             problems.append(f"{row.path}: its assets cannot be read: {error}")
             continue
-        taken = {spec.key for spec in graph.assets if spec.key in locations}
-        problems += [f"{row.path}: asset {key!r} is defined in {locations[key]}, too" for key in sorted(taken)]
-        locations.update((spec.key, row.location) for spec in graph.assets if spec.key not in taken)
+        taken = {spec.key for spec in graph.assets if spec.key in sources}
+        problems += [f"{row.path}: asset {key!r} is defined in {sources[key].location}, too" for key in sorted(taken)]
+        source = Source(row.path, row.location, versions[row.location])
+        sources.update((spec.key, source) for spec in graph.assets if spec.key not in taken)
         if taken:
             graph = replace(graph, assets=tuple(spec for spec in graph.assets if spec.key not in taken))
         graphs.append(graph)
-    return Deployed(merged(graphs), locations, tuple(problems))
+    return Deployed(merged(graphs), sources, tuple(problems))
+
+
+def _versions(files: Iterable[FileRow]) -> dict[str, str]:
+    """The version of each code location: a hash of the stamps of its files."""
+    stamps: dict[str, list[tuple[str, str]]] = {}
+    for row in files:
+        stamps.setdefault(row.location, []).append((row.path, row.stamp))
+    return {
+        location: hashlib.blake2b(msgspec.json.encode(sorted(each)), digest_size=8).hexdigest()
+        for location, each in stamps.items()
+    }
 
 
 def _once(keys: Iterable[str]) -> tuple[str, ...]:

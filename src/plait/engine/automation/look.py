@@ -19,6 +19,8 @@ import msgspec
 
 from plait.engine.assets.index import AssetIndex
 from plait.engine.automation.program import Node, Program, compiled
+from plait.engine.partitions import edges
+from plait.engine.partitions.answers import MappingUnknown
 from plait.engine.partitions.keysets import EMPTY, KeySet
 from plait.model import automation as model
 from plait.model.automation import AssetState, Bounds, Decision
@@ -41,6 +43,10 @@ class Facts(Protocol):
 
     def updated_apart(self, key: str, by: str) -> KeySet:
         """Those that were updated since the look before by runs that do not make asset `by`."""
+        ...
+
+    def ready(self, key: str) -> None:
+        """Raise MappingUnknown when a custom mapping of an asset has not answered for all partitions that are there."""
         ...
 
     def shares(self, key: str, other: str) -> bool:
@@ -68,6 +74,13 @@ class Automated:
         }
         self.deep = max((program.depth for program in self.programs.values()), default=0)
         self.order = {key: no for no, key in enumerate(index.specs)}
+        self.custom: dict[str, list[str]] = {}
+        """For each of them, those by whose custom mappings it looks upstream."""
+        asked = {key for key, spec in index.specs.items() if any(edges.is_asked(dep.mapping) for dep in spec.deps)}
+        for key in asked.union(index.below(asked, self.deep)) if asked else ():
+            if key in self.programs:
+                near = index.above((key,), self.programs[key].depth - 1)
+                self.custom[key] = sorted(asked.intersection((key, *near)))
         self.crons: dict[tuple[str, str], list[str]] = {}
         """The assets that wait for the times of each cron expression."""
         self.windows: dict[str, frozenset[float | None]] = {}
@@ -86,6 +99,8 @@ class States:
         self.of: dict[str, AssetState] = {key: state for key, state in states.items() if key in automated.programs}
         self.again: set[str] = {key for key, state in self.of.items() if state.again}
         """Those that have to be looked at in the next look; so have those that never were, or by another condition."""
+        self.held: set[str] = {key for key, state in self.of.items() if state.held}
+        """Those that could not be looked at. They are with every look, and do not cause one."""
         for key, program in automated.programs.items():
             known = self.of.get(key)
             if known is None or known.version != program.version:
@@ -96,6 +111,8 @@ class States:
         self.of.update(after)
         self.again.difference_update(after)
         self.again.update(key for key, state in after.items() if state.again)
+        self.held.difference_update(after)
+        self.held.update(key for key, state in after.items() if state.held)
 
 
 class Look:
@@ -110,6 +127,7 @@ class Look:
         self._facts = facts
         self._states = states.of
         self._again = states.again
+        self._held = states.held
         self._now = now
         self.requested: dict[str, KeySet] = {}
         self.decisions: dict[str, Decision] = {}
@@ -137,7 +155,7 @@ class Look:
     def _concerned(self, changed: Collection[str]) -> set[str]:
         programs = self._automated.programs
         near = self._index.below(changed, self._automated.deep)
-        near.update(changed, self._again)
+        near.update(changed, self._again, self._held)
         for cron, keys in self._automated.crons.items():
             if self._facts.ticked(*cron):
                 near.update(keys)
@@ -145,15 +163,31 @@ class Look:
 
     def _evaluate(self, key: str, program: Program) -> None:
         known = self._states.get(key)
-        old = known.remembered if known is not None and known.version == program.version else None
-        self._here = here = _Here(key, program.version, old)
+        if known is not None and known.version != program.version:
+            known = None
+        old = known.remembered if known is not None and not known.anew else None
+        # What came after the first look, which could not be taken, is no news to it, but to the next one.
+        missed = known.missed if known is not None else {}
+        later: dict[str, Bounds] = {}
+        if known is not None and known.anew:
+            missed, later = {}, missed
+        self._here = here = _Here(key, program.version, old, missed)
         there = self._facts.all(key)
+        try:
+            for each in self._automated.custom.get(key, ()):
+                self._facts.ready(each)
+        except MappingUnknown as error:
+            self._hold(key, program, known, str(error))
+            return
         value = self._value(program.root, key, "") & there
         if value.bounds:
             self.requested[key] = value
-        again = here.momentary or bool(value.bounds)
         self.after[key] = AssetState(
-            version=program.version, remembered=here.remembered, requested=value.bounds, again=again
+            version=program.version,
+            remembered=here.remembered,
+            requested=value.bounds,
+            again=here.momentary or bool(value.bounds) or bool(later),
+            missed=later,
         )
         self.decisions[key] = Decision(
             at=self._now,
@@ -162,6 +196,27 @@ class Look:
             there=there.bounds,
             results=here.results,
         )
+
+    def _hold(self, key: str, program: Program, known: AssetState | None, why: str) -> None:
+        """An asset cannot be looked at now. What is true only in this look is kept for the one that can."""
+        missed = dict(known.missed) if known is not None else {}
+        for each in (key, *self._index.above((key,), program.depth)):
+            for fact, value in (("updated", self._facts.fact("updated", each)), ("updated_apart", self._apart(each))):
+                if value:
+                    missed[f"{fact}@{each}"] = (KeySet(missed.get(f"{fact}@{each}", ())) | value).bounds
+        for cron, tz in program.crons:
+            if self._facts.ticked(cron, tz):
+                missed[f"{cron}@{tz}"] = (0, 1)
+        anew = known is None or known.anew
+        remembered = known.remembered if known is not None else {}
+        held = AssetState(version=program.version, remembered=remembered, held=why, anew=anew, missed=missed)
+        if held != known:
+            self.after[key] = held
+            there = self._facts.all(key).bounds
+            self.decisions[key] = Decision(at=self._now, version=program.version, there=there, held=why)
+
+    def _apart(self, key: str) -> KeySet:
+        return self._facts.updated_apart(key, self._here.key)
 
     # --- the parts ----------------------------------------------------------------------------------------------------
 
@@ -216,7 +271,8 @@ class Look:
 
     def _tick(self, node: Node, key: str, by: str) -> KeySet:
         assert isinstance(node.condition, model.CronTick)
-        if not self._facts.ticked(node.condition.cron, node.condition.tz):
+        cron, tz = node.condition.cron, node.condition.tz
+        if not (self._facts.ticked(cron, tz) or self._here.missed(f"{cron}@{tz}")):
             return EMPTY
         self._here.momentary = True
         return self._facts.all(key)
@@ -261,18 +317,23 @@ class Look:
                     return EMPTY
                 return self._facts.all(key) if self._here.is_first else EMPTY
             case "updated_apart":
-                return self._facts.updated_apart(key, root)
+                return self._facts.updated_apart(key, root) | self._here.missed(f"{fact}@{key}")
+            case "updated":
+                return self._facts.fact(fact, key) | self._here.missed(f"{fact}@{key}")
             case _:
                 return self._facts.fact(fact, key)
 
 
 class _Here:
     """The asset whose condition is being evaluated: what it remembers, from the look before (`old`) and for the next
-    one."""
+    one; and what it has missed."""
 
-    __slots__ = ("is_first", "key", "momentary", "old", "remembered", "results", "version")
+    __slots__ = ("_missed", "is_first", "key", "momentary", "old", "remembered", "results", "version")
 
-    def __init__(self, key: str, version: str, old: Mapping[str, Bounds] | None):
+    def __init__(
+        self, key: str, version: str, old: Mapping[str, Bounds] | None, missed: Mapping[str, Bounds] | None = None
+    ):
+        self._missed = missed
         self.key = key
         self.version = version
         self.is_first = old is None
@@ -280,6 +341,10 @@ class _Here:
         self.remembered: dict[str, Bounds] = {}
         self.results: dict[str, Bounds] = {}
         self.momentary = False
+
+    def missed(self, what: str) -> KeySet:
+        """What was momentary while the asset was held back."""
+        return KeySet(self._missed.get(what, ())) if self._missed else EMPTY
 
     def recall(self, place: str) -> KeySet:
         """What was true at this place in the look before."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from plait.engine.partitions import mappings
+from plait.engine.partitions.answers import is_custom
 from plait.engine.partitions.keysets import KeySet
 from plait.engine.partitions.mappings import AskCode, Sides
 from plait.engine.partitions.spaces import DynamicKeys, Space, parse, space_of
@@ -43,6 +44,11 @@ def mapping_of(down: Plain | None, up: Plain | None, mapping: Plain | None) -> M
 def _none(name: str) -> dict[str, int]:
     del name
     return {}
+
+
+def is_asked(mapping: Plain | None) -> bool:
+    """Whether only user code knows a mapping."""
+    return mapping is not None and is_custom(msgspec.convert(mapping, Mapping))
 
 
 def is_own(mapping: Mapping | None, down: Plain | None, up: Plain | None) -> bool:

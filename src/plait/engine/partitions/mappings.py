@@ -9,6 +9,7 @@ from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 
+from plait.engine.partitions.answers import MappingUnknown, Pairs
 from plait.engine.partitions.keysets import EMPTY, KeySet
 from plait.engine.partitions.spaces import MultiSpace, NameSpace, Space, WindowSpace
 from plait.model.errors import DefinitionError, ParameterError
@@ -24,8 +25,8 @@ from plait.model.partitions import (
     Table,
 )
 
-AskCode = Callable[[str, list[str]], list[str]]
-"""Asks a code host what the function of a custom mapping says about downstream keys (C10)."""
+AskCode = Callable[[str, Space, Space, KeySet], Pairs]
+"""Asks a code host what the function of a custom mapping says about downstream partitions (C10): see `answers`."""
 
 
 class Mapped(NamedTuple):
@@ -139,11 +140,15 @@ def _upstream(mapping: Mapping, keys: KeySet, sides: Sides) -> KeySet:
             texts = (key for key in mapping.upstream if _known(down, key, keys))
             return KeySet.of(up.ordinal(each) for key in texts for each in mapping.upstream[key] if _is_key(up, each))
         case Custom():
-            if sides.ask is None:
-                raise DefinitionError(f"the function {mapping.ref} maps these partitions, and nobody here can call it")
-            return KeySet.of(up.ordinal(each) for each in sides.ask(mapping.ref, [down.key(no) for no in keys]))
+            return _asked(mapping, keys, sides).upstream(keys)
         case Dimensions():
             return _by_dimension(mapping, keys, sides)
+
+
+def _asked(mapping: Custom, keys: KeySet, sides: Sides) -> Pairs:
+    if sides.ask is None:
+        raise MappingUnknown(f"the function {mapping.ref} maps these partitions, and nobody here can call it")
+    return sides.ask(mapping.ref, sides.down, sides.up, keys)
 
 
 def _same_texts(keys: KeySet, down: Space, up: Space) -> KeySet:
@@ -212,8 +217,7 @@ def _downstream(mapping: Mapping, keys: KeySet, sides: Sides) -> KeySet:
                 if _is_key(down, key) and any(_known(up, each, keys) for each in above)
             )
         case Custom():
-            there = down.all(sides.now)
-            return KeySet.of(no for no in there if _upstream(mapping, KeySet.span(no, no + 1), sides) & keys)
+            return _asked(mapping, down.all(sides.now), sides).downstream(keys)
         case Dimensions():
             swapped = Dimensions(
                 by=tuple(

@@ -133,6 +133,9 @@ class AssetWorld:
     def shares(self, key: str, other: str) -> bool:
         return self.parts.get(key) == self.parts.get(other)
 
+    def ready(self, key: str) -> None:
+        pass
+
     def down(self, upstream: str, key: str, keys: KeySet) -> KeySet:
         if (upstream in self.parts) == (key in self.parts):
             return keys & self.all(key)

@@ -1,6 +1,6 @@
 """Mappings as maths on ranges, against looking at each pair of partitions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plait.engine.partitions.answers import Answers, Said
 from plait.engine.partitions.keysets import KeySet
 from plait.engine.partitions.mappings import Sides, check, default, downstream, upstream
 from plait.engine.partitions.spaces import Space, WindowSpace, parse, space_of
@@ -190,12 +191,14 @@ def test_a_function_of_the_users_is_asked_for() -> None:
     """By whoever can call it (C10); where nobody can, that is said."""
     regions, some = space_of(REGIONS), space_of(SOME)
 
-    def ask(ref: str, keys: list[str]) -> list[str]:
+    def ask(ref: str, keys: Sequence[str]) -> Said:
         assert ref == "shop:both"
-        return ["moon", *keys]
+        return Said("shop.py:1", tuple(("moon", key) if key == "us" else ("moon",) for key in keys))
 
-    found = upstream(Custom(ref="shop:both"), parse(regions, "us"), Sides(regions, some, NOW, ask))
+    sides = Sides(regions, some, NOW, Answers(ask))
+    found = upstream(Custom(ref="shop:both"), parse(regions, "us"), sides)
     assert [some.key(no) for no in found.keys] == ["us", "moon"]
+    assert downstream(Custom(ref="shop:both"), parse(some, "moon"), sides) == regions.all(NOW)
     with pytest.raises(DefinitionError, match="shop:both"):
         upstream(Custom(ref="shop:both"), parse(regions, "us"), Sides(regions, some, NOW))
 

@@ -1,0 +1,154 @@
+"""Asking custom mappings: in a process of their own, once, by nobody who waits."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from plait.engine.assets.index import Source
+from plait.engine.partitions.answers import MappingUnknown, Said, Unanswered
+from plait.engine.partitions.keysets import KeySet
+from plait.engine.partitions.spaces import space_of
+from plait.model.partitions import Names
+from plait.runtime.asking import ASK_AGAIN, Asking
+from plait.testing import FakeClock
+from plait.worker.asking import Question
+from plait.worker.isolated import ask_isolated
+from tests.waiting import wait_until
+
+CODE = """
+import os
+import time
+
+
+def both(keys):
+    return ["moon", *keys]
+
+
+def raises(keys):
+    return [{}[key] for key in keys]
+
+
+def hangs(keys):
+    while True:
+        time.sleep(0.1)
+
+
+def leaves(keys):
+    os._exit(3)
+
+
+def text(keys):
+    return "moon"
+"""
+DOWN, UP = space_of(Names(keys=("eu", "us"))), space_of(Names(keys=("eu", "us", "moon")))
+ALL = KeySet.span(0, 2)
+
+
+def ask(folder: Path, name: str, **more: float) -> Said:
+    file = folder / "worlds.py"
+    file.write_text(CODE)
+    return ask_isolated(Question(ref=f"worlds:{name}", keys=("eu", "us")), str(folder), [str(file)], **more)
+
+
+def line_of(text: str) -> str:
+    return f"worlds.py:{1 + CODE.splitlines().index(text)}"
+
+
+def test_each_key_is_asked_by_itself(tmp_path: Path):
+    said = ask(tmp_path, "both")
+    assert said.keys == (("moon", "eu"), ("moon", "us"))
+    assert said.place.endswith(line_of("def both(keys):"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "line"),
+    [
+        ("raises", "the mapping worlds:raises raised for 'eu': KeyError: 'eu'", "    return [{}[key] for key in keys]"),
+        ("hangs", "was asked for what worlds:hangs says, and was stopped after 2 s", "        time.sleep(0.1)"),
+        (
+            "leaves",
+            "while it was asked for what worlds:leaves says, with exit code 3",
+            "    os._exit(3)",
+        ),
+        ("text", "returned 'moon' for 'eu', which is no list of keys", "def text(keys):"),
+    ],
+)
+def test_what_a_mapping_does_is_told_with_its_place(tmp_path: Path, name: str, message: str, line: str):
+    with pytest.raises(MappingUnknown) as told:
+        ask(tmp_path, name, timeout=2.0)
+    assert message in str(told.value)
+    assert line_of(line) in str(told.value)
+
+
+def test_a_mapping_that_is_gone_is_told(tmp_path: Path):
+    with pytest.raises(MappingUnknown, match="worlds:gone is not to be found"):
+        ask(tmp_path, "gone")
+
+
+class Host:
+    """Answers by `said`, or fails with `error`; counts how often it was asked."""
+
+    def __init__(self, *said: str):
+        self.said = said
+        self.error: str | None = None
+        self.count = 0
+
+    def __call__(self, question: Question, target: str, files: Sequence[str] | None, /) -> Said:
+        self.count += 1
+        if self.error is not None:
+            raise MappingUnknown(self.error)
+        return Said("worlds.py:6", tuple((*self.said, key) for key in question.keys))
+
+
+def asked(host: Host, clock: FakeClock) -> tuple[Asking, list[None]]:
+    woken: list[None] = []
+    return Asking(host, clock, lambda: woken.append(None)), woken
+
+
+def test_who_asks_hears_when_there_is_an_answer_which_is_kept_by_version():
+    host = Host("moon")
+    asking, woken = asked(host, FakeClock())
+    old, new = Source("a.py", "/a", "1"), Source("a.py", "/a", "2")
+    for source in (old, new):
+        with pytest.raises(Unanswered):
+            asking.of(source)("worlds:both", DOWN, UP, ALL)
+        wait_until(lambda: woken, "an answer")
+        woken.clear()
+        for _ in range(3):
+            pairs = asking.of(source)("worlds:both", DOWN, UP, ALL)
+        assert pairs.upstream(KeySet.span(0, 1)) == KeySet.of([0, 2])
+        assert pairs.downstream(KeySet.span(2, 3)) == ALL
+    assert host.count == 2
+
+
+def test_what_failed_is_asked_again_after_a_while():
+    host, clock = Host(), FakeClock()
+    asking, woken = asked(host, clock)
+    host.error = "it raised"
+    with pytest.raises(Unanswered):
+        asking.of(Source("", "/a"))("worlds:both", DOWN, UP, ALL)
+    wait_until(lambda: woken, "an answer")
+    for _ in range(3):
+        with pytest.raises(MappingUnknown, match="it raised") as told:
+            asking.of(Source("", "/a"))("worlds:both", DOWN, UP, ALL)
+        assert not told.value.pending
+    host.error = None
+    clock.advance(ASK_AGAIN + 1)
+    with pytest.raises(Unanswered):
+        asking.of(Source("", "/a"))("worlds:both", DOWN, UP, ALL)
+    wait_until(lambda: len(woken) == 2, "an answer")
+    assert asking.of(Source("", "/a"))("worlds:both", DOWN, UP, ALL).known == ALL
+    assert host.count == 2
+
+
+def test_keys_that_are_none_are_told():
+    host = Host("mars")
+    asking, woken = asked(host, FakeClock())
+    with pytest.raises(Unanswered):
+        asking.of(Source("", "/a"))("worlds:both", DOWN, UP, ALL)
+    wait_until(lambda: woken, "an answer")
+    with pytest.raises(MappingUnknown) as told:
+        asking.of(Source("", "/a"))("worlds:both", DOWN, UP, ALL)
+    assert "says that 'eu' is made from 'mars': there is no partition 'mars'" in str(told.value)
+    assert "worlds.py:6" in str(told.value)
