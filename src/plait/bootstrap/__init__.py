@@ -257,6 +257,8 @@ def user_path() -> list[str]:
 
 def build_runner(config: dict[str, Any]) -> Runner:
     """The runner of a worker process: its code is loaded here, once, before workers are forked."""
+    import asyncio  # noqa: F401  once for all workers, which else import it at their first async task
+
     from plait.adapters.results.fsspec_store import FsspecResultStore
     from plait.worker.code import LoadedCode
     from plait.worker.harness import Harness
@@ -301,7 +303,7 @@ def default_session() -> Session:
     """The session of this process, opened on first use and closed at its end."""
     with _Default.lock:
         if _Default.session is None or _Default.pid != os.getpid():
-            _Default.session = open_session(load_settings())
+            _Default.session = open_session(load_settings(), eager=False)
             _Default.pid = os.getpid()
             atexit.register(close_default_session)
         return _Default.session

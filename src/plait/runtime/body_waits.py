@@ -11,7 +11,7 @@ from plait.model.errors import UsageError
 from plait.model.graph import TaskSpec
 from plait.model.outcome import TOO_LATE, Outcome, Verdict
 from plait.model.states import TaskState
-from plait.runtime.here import CodeInThread, CodeOnLoop
+from plait.runtime.here import UserCode
 from plait.runtime.wait_nodes import spec_of_wait
 
 
@@ -21,7 +21,7 @@ class BodyWaits:
 
     def __init__(
         self,
-        code: CodeInThread | CodeOnLoop,
+        code: UserCode,
         add: Callable[[TaskSpec, Any], TaskRun],
         value_of: Callable[[TaskRun], Any],
         error_of: Callable[[TaskRun, None], BaseException],

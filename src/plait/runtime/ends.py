@@ -1,6 +1,5 @@
 """What runs came to, as objects: a run's value, or the exception of its first failure. What is not live is read."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,9 +15,9 @@ from plait.runtime.binding import ordered
 from plait.runtime.hosted import Hosted
 from plait.worker import io
 from plait.worker.failures import exception_of
+from plait.worker.loops import is_cancellation
 
 FAILED = (TaskState.FAILED, TaskState.CRASHED)
-INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)
 
 
 class Ends:
@@ -56,7 +55,7 @@ class Ends:
         was (its body's, else that of a task), else the reason that the run gives."""
         run = hosted.run
         for _, error in self._live.get(run.run_id, {}).values():
-            if isinstance(error, INTERRUPTS):
+            if error is not None and (isinstance(error, KeyboardInterrupt) or is_cancellation(error)):
                 return error
         failed = [task for task in run.tasks.values() if task.state in FAILED]
         if run.state is not RunState.CANCELLED:

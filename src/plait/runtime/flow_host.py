@@ -5,14 +5,15 @@ body gets a value only after the outcome is committed; the start may be committe
 recorded children answer at once.
 """
 
-import asyncio
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import Context, ContextVar, copy_context
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from plait.authoring.dag import Dag
 from plait.authoring.flow import Flow
@@ -25,24 +26,43 @@ from plait.engine.run import TaskRun
 from plait.model.errors import DefinitionError, ParameterError, Unfinished, UsageError
 from plait.model.graph import TaskSpec
 from plait.model.ids import RunId, TaskNo
+from plait.model.outcome import LogSpan, Outcome
 from plait.model.states import RunState, TaskState
-from plait.model.stimuli import ChildSubmitted, ExecutionBlocked, ExecutionUnblocked, Stimulus, TransactionEnded
+from plait.model.stimuli import ChildSubmitted, ExecutionFinished, Stimulus
 from plait.model.wire import Execution
-from plait.runtime.bells import bell_of
+from plait.runtime.body_slots import BodySlots
+from plait.runtime.body_transactions import BodyTransactions, current_transaction
 from plait.runtime.body_waits import BodyWaits
 from plait.runtime.callees import CALLER, RUNS, executor_of, runs_elsewhere
 from plait.runtime.calls import Call, Calls
 from plait.runtime.elements import elements, unwrapped
 from plait.runtime.ends import Ends
-from plait.runtime.futures import HostFuture, futures_in, running_loop
-from plait.runtime.here import CodeInThread, CodeOnLoop, Here
+from plait.runtime.futures import HostFuture, futures_in
+from plait.runtime.here import CodeInThread, Here, UserCode
 from plait.runtime.scheduler import Scheduler
 from plait.worker.arguments import ByRef, pickle_call
 from plait.worker.failures import exception_of
 from plait.worker.fingerprint import Unhashable, fingerprint
+from plait.worker.loops import running_loop
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from plait.runtime.loop_calls import LoopCalls
 
 _OVER: Any = object()
-_transaction: ContextVar[str | None] = ContextVar("plait_transaction", default=None)
+
+
+class Loops(Protocol):
+    """Runs what is called on event loops."""
+
+    async def run_here(self, execution: Execution) -> None:
+        """Run an execution on the running event loop, and report it."""
+        ...
+
+    def start(self, loop: "AbstractEventLoop", context: Context, execution: Execution) -> None:
+        """Run an execution on an event loop."""
+        ...
 
 
 class Home(Protocol):
@@ -53,20 +73,17 @@ class Home(Protocol):
     ends: Ends
     here: Here
 
+    @property
+    def loops(self) -> Loops:
+        """Made when it is asked for."""
+        ...
+
     def run_here(self, execution: Execution) -> None:
         """Run an execution on this thread, and report it."""
         ...
 
-    async def run_here_async(self, execution: Execution) -> None:
-        """The same on the running event loop."""
-        ...
-
     def start_here(self, context: Context, execution: Execution) -> None:
         """Run an execution on a thread of its own."""
-        ...
-
-    def start_on_loop(self, loop: asyncio.AbstractEventLoop, context: Context, execution: Execution) -> None:
-        """Run an execution on an event loop."""
         ...
 
     def post_and_wait(self, run_id: RunId, stimulus: Stimulus) -> None:
@@ -74,22 +91,12 @@ class Home(Protocol):
         ...
 
 
-@contextmanager
-def in_transaction(key: str | None) -> Generator[None]:
-    """What is called inside belongs to this transaction."""
-    before = _transaction.set(key)
-    try:
-        yield
-    finally:
-        _transaction.reset(before)
-
-
 class FlowHost:
     """Answers the calls of one execution of a body."""
 
     inherited_by_threads = True
 
-    def __init__(self, home: Home, execution: Execution, executor: str, code: CodeInThread | CodeOnLoop):
+    def __init__(self, home: Home, execution: Execution, executor: str, code: UserCode):
         self._home = home
         self._scheduler = home.scheduler
         self._run_id = execution.run.run_id
@@ -98,15 +105,16 @@ class FlowHost:
         self._name = execution.key
         self._executor = executor
         self._code = code
-        self._limited = bool(self._scheduler.hosted(self._run_id).run.tasks[self._no].node.spec.limits)
+        self.slots = BodySlots(self._scheduler, execution, code)
         self._blocked_loop = running_loop() if isinstance(code, CodeInThread) else None
         """The event loop of a notebook, which stands still while a body that is not async runs on its thread."""
         self._occurrences: dict[tuple[str, str], int] = {}
         self._unhashable: dict[str, int] = {}
-        self._waiters = 0
         self._lock = threading.Lock()
         self._open: dict[TaskNo, HostFuture] = {}
-        self._transactions = 0
+        self._loop_calls: LoopCalls | None = None
+        """Made when the first call is awaited; it has no state of its own."""
+        self._transactions = BodyTransactions(home, self._run_id, self._no)
         self.waits = BodyWaits(code, self._add_wait, self._value_of, self._error_of)
 
     # --- the scope ----------------------------------------------------------------------------------------------------
@@ -115,7 +123,7 @@ class FlowHost:
         """A plain call of a task, a flow or a dag: the value. That of an async one is a coroutine."""
         with self._code.away():
             if not isinstance(callee, Dag) and callee.is_async:
-                return self._call_async(callee, args, kwargs)
+                return self._awaited().call(callee, args, kwargs)
             if runs_elsewhere(callee, self._executor):
                 return self._submit(callee, args, kwargs).result()
             return self._call_here(callee, args, kwargs)
@@ -131,69 +139,34 @@ class FlowHost:
             return FutureList(self._submit(callee, a, k) for a, k in elements(callee.name, args, kwargs, how))
 
     def _call_here(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        future, task, execution = self._begin(callee, args, kwargs)
+        future, task, execution = self.begin(callee, args, kwargs)
         try:
             if execution is not None:
                 self._home.run_here(execution)
             if not task.terminal:
                 self._attend(future, task)
         finally:
-            self._leave(task)
+            self.leave_call(task)
         return self.value_of(future, raise_on_failure=True)
 
     def _attend(self, future: HostFuture, task: TaskRun) -> None:
         """A plain call waits for slots or for futures, or is tried again: run its executions as they come."""
         mailbox: queue.SimpleQueue[Execution] = queue.SimpleQueue()
-        self._expect(task, mailbox.put)
+        self.expect(task, mailbox.put)
         future.on_settled(lambda: mailbox.put(_OVER))
         with self.waiting():  # also while it runs here: the slots may be the body's
             while (execution := mailbox.get()) is not _OVER:
                 self._home.run_here(execution)
 
-    async def _call_async(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        future, task, execution = self._begin(callee, args, kwargs, asyncio.get_running_loop())
-        try:
-            if execution is not None:
-                await self._home.run_here_async(execution)
-            if not task.terminal:
-                await self._attend_async(future, task)
-        finally:
-            self._leave(task)
-        return self.value_of(future, raise_on_failure=True)
+    def _awaited(self) -> "LoopCalls":
+        if self._loop_calls is None:
+            from plait.runtime.loop_calls import LoopCalls  # it imports asyncio: see `worker.loops`
 
-    async def _attend_async(self, future: HostFuture, task: TaskRun) -> None:
-        """The same where it is awaited."""
-        loop = asyncio.get_running_loop()
-        arrived: asyncio.Queue[Execution] = asyncio.Queue()
-        gone = False
-
-        def take(execution: Execution) -> None:
-            if not gone:
-                arrived.put_nowait(execution)
-            elif execution is not _OVER:
-                self._home.here.refuse(execution)
-
-        def put(execution: Execution) -> None:
-            try:
-                loop.call_soon_threadsafe(take, execution)
-            except RuntimeError:  # the loop is closed: nobody waits any more
-                if execution is not _OVER:
-                    self._home.here.refuse(execution)
-
-        self._expect(task, put)
-        try:
-            future.on_settled(lambda: put(_OVER))
-            async with self._waiting_async():
-                while (execution := await arrived.get()) is not _OVER:
-                    await self._home.run_here_async(execution)
-        finally:
-            gone = True
-            self._leave(task)
-            while not arrived.empty():
-                take(arrived.get_nowait())
+            self._loop_calls = LoopCalls(self, self._scheduler, self._home.here, self._home.loops.run_here)
+        return self._loop_calls
 
     def _submit(self, callee: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HostFuture:
-        loop: asyncio.AbstractEventLoop | None = None
+        loop: AbstractEventLoop | None = None
         taker: Callable[[Execution], None] | None = None
         executor = executor_of(callee, self._executor)
         if isinstance(callee, Dag):
@@ -201,7 +174,7 @@ class FlowHost:
             executor = RUNS
         elif callee.is_async and executor != "processes" and (loop := self._loop_here()) is not None:
             executor = CALLER
-            taker = partial(self._home.start_on_loop, loop, copy_context())
+            taker = partial(self._home.loops.start, loop, copy_context())
         elif isinstance(callee, Flow):
             taker = partial(self._home.start_here, copy_context())
         future, task = self._add(callee, args, kwargs, executor, taker, loop)
@@ -209,7 +182,7 @@ class FlowHost:
             self._scheduler.wake_soon()
         return future
 
-    def _loop_here(self) -> asyncio.AbstractEventLoop | None:
+    def _loop_here(self) -> "AbstractEventLoop | None":
         loop = running_loop()
         return None if loop is self._blocked_loop else loop
 
@@ -222,7 +195,7 @@ class FlowHost:
         kwargs: dict[str, Any],
         executor: str,
         taker: Callable[[Execution], None] | None,
-        loop: asyncio.AbstractEventLoop | None = None,
+        loop: "AbstractEventLoop | None" = None,
     ) -> tuple[HostFuture, TaskRun]:
         """Add a child. `taker` takes its executions, if no executor does."""
         call, child = self._prepared(callee, args, kwargs, executor, loop)
@@ -230,18 +203,18 @@ class FlowHost:
             task = self._record(call, child)
             if not task.terminal:
                 if taker is not None:
-                    self._expect(task, taker)
+                    self.expect(task, taker)
                 elif child.spec.executor == "processes":
                     place = (self._run_id, task.no)
                     self._scheduler.carrier.pickled[place] = partial(self._pickled, call)
         return call.future, task
 
-    def _begin(
+    def begin(
         self,
         callee: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        loop: asyncio.AbstractEventLoop | None = None,
+        loop: "AbstractEventLoop | None" = None,
     ) -> tuple[HostFuture, TaskRun, Execution | None]:
         """Add a plain call; its execution if it can begin now."""
         call, child = self._prepared(callee, args, kwargs, CALLER, loop)
@@ -255,7 +228,7 @@ class FlowHost:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         executor: str,
-        loop: asyncio.AbstractEventLoop | None,
+        loop: "AbstractEventLoop | None",
     ) -> tuple[Call, ChildSubmitted]:
         """A call, as this process and as the engine sees it."""
         args, kwargs = unwrapped(args, kwargs)
@@ -270,7 +243,7 @@ class FlowHost:
             spec=spec,
             key=self._child_key(spec, args, kwargs),
             upstream=tuple(future.no for future in inputs),
-            transaction=_transaction.get(),
+            transaction=current_transaction(),
         )
         future = HostFuture(self, spec.key, child.key, loop)
         return Call(callee, args, kwargs, future, limited=bool(spec.limits)), child
@@ -306,7 +279,7 @@ class FlowHost:
                 right="wait for the threads (or asyncio tasks) that a flow starts before it returns",
             )
 
-    def _expect(self, task: TaskRun, taker: Callable[[Execution], None]) -> None:
+    def expect(self, task: TaskRun, taker: Callable[[Execution], None]) -> None:
         """Say who takes the executions of a child from now on; also the one that came before."""
         place = (self._run_id, task.no)
         with self._scheduler.lock:
@@ -326,10 +299,10 @@ class FlowHost:
             return None
         return self._scheduler.carrier.begin_inline(self._scheduler.hosted(self._run_id), task)
 
-    def _leave(self, task: TaskRun) -> None:
+    def leave_call(self, task: TaskRun) -> None:
         """A plain call returns, or was interrupted: nobody takes its executions any more."""
         if not task.terminal:
-            self._expect(task, self._home.here.refuse)
+            self.expect(task, self._home.here.refuse)
 
     def _pickled(self, call: Call) -> bytes:
         """A child's call for a worker process: futures go as references to their stored results."""
@@ -390,90 +363,38 @@ class FlowHost:
         """The body waits for a child: it gives its slots back meanwhile, so that the child can have them."""
         with self._code.away():
             self._scheduler.flush()
-            if not self._limited:
+            if not self.slots.any:
                 yield
                 return
-            self._block()
+            self.slots.give_back()
             try:
                 yield
             finally:
                 granted = threading.Event()
                 tell = granted.set
-                if self._unblock(tell):
+                if self.slots.take_back(tell):
                     try:
                         granted.wait()
                     finally:
-                        self._go_on(tell)
-
-    @asynccontextmanager
-    async def _waiting_async(self) -> AsyncGenerator[None]:
-        """The same where it is awaited."""
-        self._scheduler.wake()
-        if not self._limited:
-            yield
-            return
-        self._block()
-        try:
-            yield
-        finally:
-            loop, granted = asyncio.get_running_loop(), asyncio.Event()
-
-            def tell() -> None:
-                loop.call_soon_threadsafe(granted.set)
-
-            if self._unblock(tell):
-                try:
-                    await granted.wait()
-                finally:
-                    self._go_on(tell)
+                        self.slots.go_on(tell)
 
     async def until_over(self, future: HostFuture) -> None:
         """Wait for a future without blocking the event loop."""
-        loop = asyncio.get_running_loop()
-        over = loop.create_future()
-        async with self._waiting_async():
-            future.on_settled(partial(bell_of(loop).ring, over))
-            await over
+        await self._awaited().until_over(future)
 
-    def _block(self) -> None:
-        with self._lock:
-            self._waiters += 1
-            first = self._waiters == 1
-        if first:
-            self._scheduler.post(self._run_id, ExecutionBlocked(no=self._no, token=self._token))
-            self._scheduler.pump()
-
-    def _unblock(self, tell: Callable[[], None]) -> bool:
-        """One wait has ended. Whether it was the last: then the body goes on when it is told that it has its slots."""
-        with self._lock:
-            self._waiters -= 1
-            if self._waiters:
-                return False
-        self._scheduler.carrier.grants[self._run_id, self._no] = tell
-        self._code.wakers.append(tell)
-        self._scheduler.post(self._run_id, ExecutionUnblocked(no=self._no, token=self._token))
-        self._scheduler.pump()
-        return True
-
-    def _go_on(self, tell: Callable[[], None]) -> None:
-        self._code.wakers.remove(tell)
-        self._scheduler.carrier.grants.pop((self._run_id, self._no), None)
-
-    def finish(self) -> None:
-        """The body has returned: what it submitted is waited for."""
-        while self._open:
-            next(iter(self._open.values())).wait()
-
-    async def finish_async(self) -> None:
-        """The same for an async body."""
-        while self._open:
-            await self.until_over(next(iter(self._open.values())))
+    def open_future(self) -> HostFuture | None:
+        """One of the children that are not over."""
+        while True:
+            try:
+                return next(iter(self._open.values()), None)
+            except RuntimeError:  # another one was over at that very moment
+                continue
 
     # --- events and people's input ------------------------------------------------------------------------------------
 
     def wait(self, wait: Wait) -> dict[str, Any]:
         """What ended a wait of the body; else the body is left."""
-        return self.waits.wait(wait, undone=_transaction.get() is not None)
+        return self.waits.wait(wait, undone=current_transaction() is not None)
 
     def _add_wait(self, spec: TaskSpec, inputs: Any) -> TaskRun:
         child = ChildSubmitted(parent=self._no, spec=spec, key=self._child_key(spec, (inputs,), {}))
@@ -495,31 +416,15 @@ class FlowHost:
 
     def begin_transaction(self, name: str) -> Any:
         """Open a transaction; none inside of an open one, of which it is a part."""
-        if _transaction.get() is not None:
-            return None
-        self._transactions += 1
-        key = f"{self._no}:{name or 'transaction'}:{self._transactions}"
-        return key, _transaction.set(key)
+        return self._transactions.begin(name)
 
     def end_transaction(self, opened: Any, *, ok: bool) -> None:
         """Commit it, or roll it back; returns when that is recorded, and the functions that undo it were called."""
-        key, before = opened
-        _transaction.reset(before)
+        key = self._transactions.close(opened)
         with self._code.away():
-            staged = list(self._scheduler.hosted(self._run_id).run.transactions.get(key, ()))
-            self._home.post_and_wait(self._run_id, TransactionEnded(name=key, ok=ok))
-            for hook in self._hooks_of(staged, "commit" if ok else "rollback"):
-                hook.wait()
+            self._transactions.end(key, ok=ok)
 
-    def _hooks_of(self, nos: list[TaskNo], state: str) -> list[threading.Event]:
-        """The ends of the hooks that were called for these task runs."""
-        ends: list[threading.Event] = []
-        with self._scheduler.lock:
-            run = self._scheduler.hosted(self._run_id).run
-            for no in nos:
-                for index in range(len(run.tasks[no].node.spec.hooks)):
-                    hook = run.children.get((no, f"hook:{state}:{index}"))
-                    if hook is not None and not hook.terminal:
-                        ends.append(threading.Event())
-                        self._home.calls.on_end(self._run_id, hook.no, ends[-1].set)
-        return ends
+
+def finished(execution: Execution, outcome: Outcome, log: LogSpan | None) -> ExecutionFinished:
+    """What is said to a run about the end of an execution here."""
+    return ExecutionFinished(no=execution.no, token=execution.token, outcome=msgspec.structs.replace(outcome, log=log))

@@ -1,14 +1,17 @@
 """Futures of a flow's children, in the process that hosts its body."""
 
-import asyncio
 import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from plait.authoring.where import here
 from plait.model.errors import UsageError
 from plait.model.ids import TaskNo, Token
+from plait.worker.loops import running_loop
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 _settling = threading.Lock()
 """Held, by all futures, for as long as it takes to look whether one is over."""
@@ -49,7 +52,7 @@ class HostFuture:
     __plait_future__ = True
     __slots__ = ("_callbacks", "_came", "_child", "_event", "_host", "_input", "_key", "_loop", "_no", "_over")
 
-    def __init__(self, host: Host, key: str, child: str, loop: asyncio.AbstractEventLoop | None = None):
+    def __init__(self, host: Host, key: str, child: str, loop: "AbstractEventLoop | None" = None):
         self._host = host
         self._key = key
         self._child = child
@@ -173,14 +176,6 @@ class HostFuture:
 
     def __repr__(self) -> str:
         return f"<future of {self._key!r}: {self.state if self._no is not None else 'new'}>"
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop that runs in this thread, if one does."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def futures_in(value: Any) -> list[HostFuture]:

@@ -3,16 +3,15 @@
 Theory of operation. Nothing here is started by the executor: whoever called takes the execution and says that it is
 `running`. What is left to an executor is to end one. User code in a thread is interrupted by a `TaskCancelled` that
 rises at its next bytecode; but a body calls plait, and plait's own code must not be interrupted in the middle of a
-decision. So a body is `away` while it is in plait, and hears of a cancellation when it comes back. On an event loop
-the asyncio task is cancelled.
+decision. So a body is `away` while it is in plait, and hears of a cancellation when it comes back. (On an event loop
+the asyncio task is cancelled: `runtime.loop_bodies`.)
 """
 
-import asyncio
 import contextlib
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from plait.authoring.signals import TaskCancelled
 from plait.model.ids import RunId, TaskNo, Token
@@ -28,6 +27,9 @@ UNBOUNDED = 1 << 30
 
 class UserCode(Protocol):
     """Code of the user that runs here, as those who may have to end it see it."""
+
+    wakers: list[Callable[[], None]]
+    """Called by an interrupt, to wake a wait in plait that nothing else would end."""
 
     @property
     def reason(self) -> str | None:
@@ -57,7 +59,6 @@ class CodeInThread:
         self._over = False
         self.reason: str | None = None
         self.wakers: list[Callable[[], None]] = []
-        """Called by an interrupt, to wake a wait in plait that nothing else would end."""
 
     def interrupt(self, reason: str) -> None:
         """At once if it is in the user's own code, else when it comes back there."""
@@ -110,46 +111,6 @@ class CodeInThread:
             self._over = True
         if self.reason is not None:
             clear_in_thread(self._thread)
-
-
-class CodeOnLoop:
-    """User code in an asyncio task: that of its caller, which goes on when the code has ended."""
-
-    def __init__(self, task: "asyncio.Task[Any]"):
-        self._task = task
-        self._loop = task.get_loop()
-        self._over = False
-        self._cancelled = False
-        self.reason: str | None = None
-        self.wakers: list[Callable[[], None]] = []
-
-    def interrupt(self, reason: str) -> None:
-        """Let a CancelledError rise where it awaits something, if it has not ended by then."""
-        if self.reason is None:
-            self.reason = reason
-            with contextlib.suppress(RuntimeError):  # the loop is closed: then nothing runs on it
-                self._loop.call_soon_threadsafe(self._cancel)
-
-    def _cancel(self) -> None:
-        if not self._over:
-            self._cancelled = self._task.cancel()
-
-    def ended(self) -> None:
-        """It has ended: its caller is not cancelled with it."""
-        self._over = True
-        if self._cancelled:
-            self._task.uncancel()
-
-    def away(self) -> contextlib.AbstractContextManager[None]:
-        """A cancellation rises at an `await`, never in plait's code."""
-        return contextlib.nullcontext()
-
-    def is_mine(self) -> bool:
-        """Whether its event loop runs in the calling thread."""
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
 
 
 class Here:

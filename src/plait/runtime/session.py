@@ -7,7 +7,6 @@ decided in the background; one keeps the lease.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import queue
 import time
@@ -49,6 +48,7 @@ from plait.runtime.wait_nodes import WaitNodes
 from plait.worker.arguments import with_defaults
 from plait.worker.code import LoadedCode
 from plait.worker.harness import Harness
+from plait.worker.loops import is_cancellation
 
 log = logging.getLogger("plait.session")
 
@@ -324,19 +324,17 @@ class Session:
             self._leave(hosted)
 
     async def _run_async(self, workflow: Workflow, params: dict[str, Any]) -> Any:
-        mailbox = _LoopMailbox()
+        from plait.runtime.loop_runs import LoopMailbox  # it imports asyncio: see `worker.loops`
+
+        mailbox = LoopMailbox()
         run_id = self.start(workflow, params, mailbox=mailbox)
         hosted = self.scheduler.runs[run_id]
         try:
-            while not hosted.ended.is_set():
-                execution = await mailbox.get()
-                if execution is not None:
-                    await self._bodies.run_here_async(execution)
-            if hosted.error is not None:
-                raise hosted.error
+            await mailbox.attend(hosted, self._bodies.loops.run_here)
             return self._ends.result_of(hosted)
-        except asyncio.CancelledError:
-            self.cancel(run_id, "cancelled")
+        except BaseException as error:
+            if is_cancellation(error):
+                self.cancel(run_id, "cancelled")
             raise
         finally:
             self._leave(hosted)
@@ -406,22 +404,3 @@ class Session:
             self._sub_runs.ended(hosted)
         if hosted.row.parent is not None or run_id in self._abandoned:
             self.forget(run_id)
-
-
-class _LoopMailbox:
-    """A mailbox that is read on an event loop."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._arrived: asyncio.Queue[Execution | None] = asyncio.Queue()
-
-    def put(self, execution: Execution | None, /) -> None:
-        """From any thread; nobody reads it any more when the loop is closed."""
-        try:
-            self._loop.call_soon_threadsafe(self._arrived.put_nowait, execution)
-        except RuntimeError:
-            return
-
-    async def get(self) -> Execution | None:
-        """The next one."""
-        return await self._arrived.get()

@@ -1,7 +1,6 @@
 """What it means that user code raised: the verdict, what the retry policy says, and the exception as text and
 pickled."""
 
-import asyncio
 import pickle
 import time
 import traceback
@@ -15,6 +14,7 @@ from plait.authoring.task import Task
 from plait.authoring.where import frames_of_user
 from plait.model.errors import TaskFailed
 from plait.model.outcome import ErrorInfo, Outcome, RetryVerdict, Verdict
+from plait.worker.loops import is_cancellation
 
 MOST_PICKLED_ERROR = 64 << 10
 
@@ -29,7 +29,7 @@ def failure(error: BaseException, task: Task[Any, Any] | None, attempt: int) -> 
         case LookAgain():
             until = error.at.timestamp() if error.at is not None else time.time() + (error.delay or 0.0)
             return Outcome(verdict=Verdict.RESCHEDULE, until=until)
-        case TaskCancelled() | asyncio.CancelledError() | KeyboardInterrupt():
+        case _ if isinstance(error, (TaskCancelled, KeyboardInterrupt)) or is_cancellation(error):
             return Outcome(verdict=Verdict.CANCELLED, error=ErrorInfo(type=type(error).__name__, message=str(error)))
         case Fail():
             return Outcome(verdict=Verdict.FAILED, error=error_info(error), retry=RetryVerdict.NEVER)
