@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from plait.model.errors import UsageError, UserError
 from plait.ports import (
+    Capabilities,
+    Capture,
     Clock,
     EventBus,
     Executor,
     IdSource,
+    Kill,
     LogReader,
     ResultStore,
     Runner,
@@ -217,20 +220,28 @@ def open_session(
     )
 
 
+_IN_PROCESSES = Capabilities(kill=Kill.PROCESS, capture=Capture.DESCRIPTORS, placement="process")
+
+
 def _executors(
     settings: Settings, runner: Runner, capture: Any, target: str, workers: int | None, *, eager: bool
 ) -> dict[str, Executor]:
     from plait.adapters.executors.inline import InlineExecutor
-    from plait.adapters.executors.processes import ProcessExecutor
+    from plait.adapters.executors.on_demand import OnDemand
     from plait.adapters.executors.threads import ThreadExecutor
 
+    workers = workers or os.cpu_count() or 1
     config = {"target": target, "results": settings.results, "path": user_path()}
+
+    def processes() -> Executor:
+        from plait.adapters.executors.processes import ProcessExecutor
+
+        return ProcessExecutor("plait.bootstrap:build_runner", config, segments=settings.logs, workers=workers)
+
     return {
         "inline": InlineExecutor(runner, capture=capture),
         "threads": ThreadExecutor(runner, max_workers=MOST_THREADS, capture=capture),
-        "processes": ProcessExecutor(
-            "plait.bootstrap:build_runner", config, segments=settings.logs, workers=workers, eager=eager
-        ),
+        "processes": processes() if eager else OnDemand(processes, _IN_PROCESSES, room=workers),
     }
 
 

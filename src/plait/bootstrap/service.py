@@ -261,7 +261,9 @@ def _as_config(settings: Settings) -> dict[str, Any]:
 def build_flow_runner(config: dict[str, Any]) -> Runner:
     """The runner of the processes in which bodies of flows run: everything is imported before they are forked."""
     import plait.adapters.executors.processes
-    import plait.adapters.executors.threads  # noqa: F401  what a session imports is imported once, here
+    import plait.adapters.executors.threads
+    import plait.runtime.loop_bodies
+    import plait.runtime.loop_calls  # noqa: F401  what sessions import, or bodies with an async task, is imported once, here
     from plait.bootstrap import load_definitions
     from plait.runtime.flow_runner import FlowRunner
 

@@ -36,7 +36,7 @@ class ProcessExecutor:
     `factory` is `module:function`; called once with `config` (plain data), in the zygote, it loads the user's
     definitions and returns the Runner. `workers` is the most processes at a time (default: the number of CPUs), forked
     on demand. `segments` is the folder for what is printed. Definitions that have not loaded after `load_timeout`
-    seconds count as hanging. `eager`: the definitions are loaded at the start, not when something is submitted.
+    seconds count as hanging.
 
     Started reports come for executions that may be long (unknown, over 5 ms on average) or have a timeout; short ones
     tell their start time in their outcome.
@@ -52,11 +52,9 @@ class ProcessExecutor:
         segments: str | Path,
         workers: int | None = None,
         load_timeout: float = 60.0,
-        eager: bool = True,
     ):
         self._pool = Pool(factory, config, Path(segments).absolute(), workers or os.cpu_count() or 1, load_timeout)
         self._lock = threading.Lock()
-        self._eager = eager
         self._sink: ReportSink | None = None
         self._thread: threading.Thread | None = None
         self._wake_out, self._wake_in = os.pipe()
@@ -71,7 +69,7 @@ class ProcessExecutor:
     # the port
 
     def start(self, sink: ReportSink) -> None:
-        """Start the thread, which starts the zygote (now, or on demand); workers are forked on demand."""
+        """Start the thread, which starts the zygote; workers are forked on demand."""
         self._sink = LoggedSink(sink)
         self._thread = threading.Thread(target=self._serve, name="plait-processes", daemon=True)
         self._thread.start()
@@ -121,7 +119,7 @@ class ProcessExecutor:
         pool = self._pool
         try:
             with self._lock:
-                if not self._over and self._eager:
+                if not self._over:
                     pool.start_zygote(time.monotonic())
             while not pool.ended():
                 self._turn()
