@@ -18,7 +18,7 @@ ENTRY = re.compile(r"^### `(\w+)`$\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 ENTRIES = dict(ENTRY.findall(PAGE.read_text(encoding="utf-8")))
 NAMES = sorted(plait.__all__)
 OPTIONS = {
-    "task": [name for name in TaskOptions.__dataclass_fields__ if name != "hooks"] + list(_HOOKS),
+    "task": [name for name in TaskOptions.__struct_fields__ if name != "hooks"] + list(_HOOKS),
     "dag": [*DAG_OPTIONS, *WORKFLOW_HOOKS],
     "flow": [*_COMMON, *_OWN, *WORKFLOW_HOOKS],
     "asset": [*ASSET_OPTIONS, "tags"],

@@ -4,6 +4,7 @@ That each name is documented is in tests/docs/test_api_reference.py; what its ty
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,20 @@ SURFACE = Path(__file__).parents[1] / "typing" / "surface.py"
 HEAVY = {
     "alembic", "asyncio", "click", "cloudpickle", "cronsim", "fsspec", "jsonschema", "psycopg", "pydantic", "rich",
     "sqlalchemy", "sqlite3", "plait.adapters", "plait.bootstrap", "plait.cli", "plait.runtime", "plait.worker",
+}  # fmt: skip
+
+SCRIPT = """
+from plait import flow, task
+@task
+def one(): return 1
+@flow
+def script(): return one() + one.submit().result()
+assert script() == 2
+"""
+NOT_FOR_A_SCRIPT = (HEAVY - {"sqlite3", "plait.adapters", "plait.bootstrap", "plait.runtime", "plait.worker"}) | {
+    "ctypes", "dataclasses", "difflib", "hashlib", "multiprocessing", "shutil", "ssl", "subprocess", "tempfile",
+    "zoneinfo", "plait.adapters.executors.processes", "plait.authoring.asset", "plait.authoring.schedules",
+    "plait.engine.partitions.spaces", "plait.worker.loading",
 }  # fmt: skip
 
 
@@ -67,6 +82,15 @@ def test_importing_is_light(code: str):
     told = f"{code}\nimport json, sys; print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert HEAVY & set(json.loads(done.stdout)) == set()
+
+
+def test_a_script_imports_what_it_uses(tmp_path: Path):
+    """Imports are most of what the start of a script costs: nothing of asyncio, assets, schedules and worker processes
+    comes with a flow that has none of these."""
+    told = f"{SCRIPT}\nimport sys; print(*sys.modules)"
+    environment = {**os.environ, "PLAIT_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, env=environment)
+    assert NOT_FOR_A_SCRIPT & set(done.stdout.split()) == set()
 
 
 def test_on_windows_it_says_what_to_do():

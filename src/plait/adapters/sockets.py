@@ -6,14 +6,13 @@ They lie in /tmp, whatever TMPDIR says, so that all processes agree, and so that
 """
 
 import contextlib
-import hashlib
 import os
 import socket
 import stat
-import tempfile
 from pathlib import Path
 
 from plait.model.errors import StoreError
+from plait.model.hashes import blake2b
 
 TRIES = 8
 
@@ -22,8 +21,10 @@ def private_folder(kind: str, key: str) -> Path:
     """The folder for sockets of a kind of the database that `key` names; not made yet."""
     base = Path("/tmp")  # noqa: S108  checked below: it is ours, and no link
     if not os.access(base, os.W_OK | os.X_OK):
+        import tempfile  # rarely needed, and it imports every compression that there is
+
         base = Path(tempfile.gettempdir())
-    digest = hashlib.blake2b(os.fsencode(key), digest_size=8).hexdigest()
+    digest = blake2b(os.fsencode(key), digest_size=8).hexdigest()
     for turn in range(TRIES):  # another user may have taken a name, by malice
         folder = base / f"{kind}-{os.getuid()}-{digest}{turn or ''}"
         with contextlib.suppress(FileNotFoundError):

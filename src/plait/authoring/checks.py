@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+
+import msgspec
 
 from plait.authoring.task import check_function
 from plait.authoring.where import here, place_of
@@ -26,14 +27,13 @@ class Keyed(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class CheckResult:
+class CheckResult(msgspec.Struct, frozen=True):
     """What a check found, where true or false does not say it all: a `description` for people, `metadata` (plain data)
     that is recorded with it; `severity` ("error" or "warn") overrides the check's own."""
 
     passed: bool
     description: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    metadata: Mapping[str, Any] = {}
     severity: str | None = None
 
 

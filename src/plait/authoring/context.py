@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from plait.authoring.checks import CheckResult
+import msgspec
+
 from plait.authoring.scope import Within
 from plait.authoring.waiting import Waiter
 from plait.authoring.where import here
-from plait.engine.partitions import edges, spaces
 from plait.model.errors import UsageError
 from plait.model.partitions import RANGE, SEPARATOR
 
+if TYPE_CHECKING:
+    from plait.authoring.checks import CheckResult
 
-@dataclass
-class Context:
+
+class Context(msgspec.Struct, repr_omit_defaults=True):
     """The run and the task run that user code is in.
 
     `run_id`, `workflow`, `task` and `map_path` name them; `attempt` counts from 1; `logical_date` is aware (UTC);
@@ -40,20 +41,18 @@ class Context:
     data_interval_start: datetime | None = None
     data_interval_end: datetime | None = None
     partition: str | None = None
-    partitions: dict[str, Any] | None = field(default=None, repr=False)
-    partition_list: list[str] | None = field(default=None, repr=False)
-    params: dict[str, Any] = field(default_factory=dict[str, Any])
+    partitions: dict[str, Any] | None = None
+    partition_list: list[str] | None = None
+    params: dict[str, Any] = {}
     tags: tuple[str, ...] = ()
-    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    metadata: dict[str, Any] = {}
     resume: Any = None
     selected: tuple[str, ...] = ()
     data_version: str | None = None
-    data_versions: dict[str, str] = field(default_factory=dict[str, str])
-    asset_metadata: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    checks: list[tuple[str, str | None, CheckResult, bool]] = field(
-        default_factory=list["tuple[str, str | None, CheckResult, bool]"], repr=False
-    )
-    waits: Waiter | None = field(default=None, repr=False)
+    data_versions: dict[str, str] = {}
+    asset_metadata: dict[str, dict[str, Any]] = {}
+    checks: list[tuple[str, str | None, CheckResult, bool]] = []
+    waits: Waiter | None = None
 
     @property
     def partition_key(self) -> str:
@@ -83,25 +82,24 @@ class Context:
             return [self.partition_key]
         if self.partition_list is not None:
             return list(self.partition_list)
-        space = self._space(self.partitions)
-        return [space.key(no) for no in spaces.parse(space, self.partition)]
+        from plait.authoring import partition_ranges  # imported where it is needed, as all of partitions
+
+        return partition_ranges.keys(self.partitions, self.partition)
 
     @property
     def partition_window(self) -> tuple[datetime, datetime]:
         """The time of the partition (aware): from its begin to before its end; of a range, all of it. Raises UsageError
         for partitions that are not in time."""
-        if self.partition is None or self.partitions is None:
-            return self._no_window()
-        space = self._space(self.partitions)
-        keys = spaces.parse(space, self.partition)
-        if isinstance(space, spaces.MultiSpace):
-            timed = [name for name, each in space.parts.items() if isinstance(each, spaces.WindowSpace)]
-            if len(timed) != 1:
-                return self._no_window()
-            keys, space = space.along(keys, timed[0]), space.parts[timed[0]]
-        if not isinstance(space, spaces.WindowSpace):
-            return self._no_window()
-        return space.times(keys.first)[0], space.times(keys.last)[1]
+        if self.partition is not None and self.partitions is not None:
+            from plait.authoring import partition_ranges  # likewise
+
+            found = partition_ranges.window(self.partitions, self.partition, self.partition_list)
+            if found is not None:
+                return found
+        where, wrong = here()
+        raise UsageError(
+            "this run has no partition in time", where=where, wrong=wrong, right='partitions=daily("2026-01-01")'
+        )
 
     @property
     def partition_dimensions(self) -> dict[str, str]:
@@ -112,18 +110,6 @@ class Context:
             raise UsageError(f"partition {key!r} has no dimensions", where=where, wrong=wrong)
         names = [each["name"] for each in self.partitions["dimensions"]]
         return dict(zip(names, key.split(SEPARATOR), strict=True))
-
-    def _space(self, spec: dict[str, Any]) -> spaces.Space:
-        def dynamic(name: str) -> dict[str, int]:
-            return {key: no for no, key in enumerate(self.partition_list or [self.partition or ""])}
-
-        return spaces.space_of(edges.slices_of(spec), dynamic)
-
-    def _no_window(self) -> tuple[datetime, datetime]:
-        where, wrong = here()
-        raise UsageError(
-            "this run has no partition in time", where=where, wrong=wrong, right='partitions=daily("2026-01-01")'
-        )
 
     @property
     def has_partition_key(self) -> bool:
@@ -155,6 +141,8 @@ class Context:
     ) -> None:
         """Record a check of the asset that this task materializes (of several: of `asset`), which has just been made.
         One that is `blocking` and fails, with severity "error", fails the task, and so stops what is below."""
+        from plait.authoring.checks import CheckResult  # only who has assets needs it
+
         result = passed if isinstance(passed, CheckResult) else CheckResult(passed=bool(passed))
         self.checks.append((name, asset, result, blocking))
 

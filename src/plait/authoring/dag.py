@@ -6,32 +6,38 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+
+import msgspec
+from msgspec.structs import replace
 
 from plait.authoring.futures import Future, Output, place_of_output
 from plait.authoring.live import LiveGraph, LiveNode
 from plait.authoring.params import params_of
+from plait.authoring.points import Day, point_of
 from plait.authoring.retry import Seconds, seconds
-from plait.authoring.schedules import Day, Schedule, catchup_of, point_of, schedule_of
 from plait.authoring.scope import current_engine, current_scope, in_scope, scope_for
 from plait.authoring.task import Hook, check_function, lower_hooks
 from plait.authoring.tracing import ParamStandIn, Tracer, current_tracer
-from plait.authoring.where import code_of, head_of, place_of, unknown_option
+from plait.authoring.where import code_of, head_of, here, place_of, unknown_option
 from plait.engine.plan import Plan
 from plait.model.errors import DefinitionError
 from plait.model.graph import Graph, HookSpec, TaskSpec, TriggerSpec
 from plait.model.graph import ParamSpec as RunParam
 from plait.model.policies import Collision, OutcomeRule, RunPolicy, TriggerRule
+from plait.model.schedules import Catchup
+
+if TYPE_CHECKING:
+    from plait.authoring.schedules import Schedule
 
 P = ParamSpec("P")
 R = TypeVar("R")
 WORKFLOW_HOOKS = ("on_success", "on_failure")
+CATCHUPS = 'catchup="all" (or True), "latest" (or False), "none"'
 
 
-@dataclass(frozen=True)
-class WorkflowOptions:
+class WorkflowOptions(msgspec.Struct, frozen=True):
     """What `@dag` and `@flow` share; see `dag` for the meanings."""
 
     name: str = ""
@@ -53,7 +59,7 @@ class WorkflowOptions:
 
     def triggers(self) -> tuple[TriggerSpec, ...]:
         """The schedule as the graph has it."""
-        catchup = catchup_of(self.catchup)
+        catchup = _catchup_of(self.catchup)
         if self.schedule is None:
             return ()
         return (self.schedule.between(self.start, self.end).trigger(catchup=catchup),)
@@ -88,7 +94,9 @@ def lower_workflow(given: dict[str, Any], decorator: str, allowed: Collection[st
             raise unknown_option(decorator, keyword, {*allowed, *WORKFLOW_HOOKS})
     if hooks:
         given["hooks"] = hooks
-    if "schedule" in given:
+    if given.get("schedule") is not None:
+        from plait.authoring.schedules import schedule_of  # zones and calendars cost 5 ms of a script's start
+
         given["schedule"] = schedule_of(given["schedule"])
     for edge in ("start", "end"):
         if given.get(edge) is not None:
@@ -96,6 +104,17 @@ def lower_workflow(given: dict[str, Any], decorator: str, allowed: Collection[st
     if "tags" in given:
         given["tags"] = tuple(given["tags"])
     return given
+
+
+def _catchup_of(value: bool | str) -> Catchup:
+    """What `catchup=` may be: true for all, false for the latest, or a policy's name."""
+    if isinstance(value, bool):
+        return Catchup.ALL if value else Catchup.LATEST
+    try:
+        return Catchup(value)
+    except ValueError:
+        where, wrong = here()
+        raise DefinitionError(f"there is no catch-up {value!r}", where=where, wrong=wrong, right=CATCHUPS) from None
 
 
 def check_scheduled(fn: Callable[..., Any], name: str, params: Sequence[RunParam]) -> None:
@@ -110,7 +129,7 @@ def check_scheduled(fn: Callable[..., Any], name: str, params: Sequence[RunParam
             )
 
 
-DAG_OPTIONS = tuple(name for name in WorkflowOptions.__dataclass_fields__ if name != "hooks")
+DAG_OPTIONS = tuple(name for name in WorkflowOptions.__struct_fields__ if name != "hooks")
 
 
 class Dag(Generic[P, R]):

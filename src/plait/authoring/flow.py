@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 import msgspec
+from msgspec.structs import replace
 
 from plait.authoring.dag import (
     DAG_OPTIONS,
@@ -22,20 +22,22 @@ from plait.authoring.dag import (
 from plait.authoring.futures import Future
 from plait.authoring.live import LiveGraph, LiveNode
 from plait.authoring.params import params_of
+from plait.authoring.points import Day
 from plait.authoring.retry import NO_RETRY, Retry, Seconds, retry_of
-from plait.authoring.schedules import Day, Schedule
 from plait.authoring.scope import current_engine, current_scope, scope_for
 from plait.authoring.task import Hook, check_executor, check_function
 from plait.authoring.where import code_of, place_of
 from plait.model.graph import Graph, Param, TaskSpec
 from plait.model.policies import LimitUse, OutcomeRule
 
+if TYPE_CHECKING:
+    from plait.authoring.schedules import Schedule
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class BodyOptions:
+class BodyOptions(msgspec.Struct, frozen=True):
     """What `@flow` takes beyond the options of a dag; see `flow`."""
 
     retries: Retry = NO_RETRY
@@ -43,7 +45,7 @@ class BodyOptions:
     pool: str | None = None
 
 
-_OWN = tuple(BodyOptions.__dataclass_fields__)
+_OWN = BodyOptions.__struct_fields__
 _COMMON = tuple(name for name in DAG_OPTIONS if name not in ("max_active_tasks", "fail_fast"))
 
 
@@ -85,7 +87,7 @@ class Flow(Generic[P, R]):
     def spec(self) -> TaskSpec:
         """The body's node, as a child of another flow: there the flow's timeout is the child's."""
         graph = self.live.graph
-        return msgspec.structs.replace(graph.nodes[0], timeout=graph.policy.timeout)
+        return replace(graph.nodes[0], timeout=graph.policy.timeout)
 
     @property
     def live(self) -> LiveGraph:

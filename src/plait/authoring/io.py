@@ -1,19 +1,19 @@
 """IO managers: where the values of assets are kept, and how. One of your own is a class with `store` and `load`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 
-@dataclass(frozen=True)
-class IOContext:
+
+class IOContext(msgspec.Struct, frozen=True):
     """Which value is stored or loaded: of asset `key`, for its `partition` (none for an asset without). `metadata` is
     what the asset's definition says."""
 
     key: str
     partition: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    metadata: Mapping[str, Any] = {}
 
     @property
     def path(self) -> str:

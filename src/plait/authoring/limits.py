@@ -1,14 +1,13 @@
 """`pool` and `limit`: how much of something there is for all runs together."""
 
-from dataclasses import dataclass
+import msgspec
 
 from plait.authoring.where import here
 from plait.model.errors import DefinitionError
 from plait.model.rows import LimitRow
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(msgspec.Struct, frozen=True):
     """A declared limit; plait finds it in the module that declares it, and stores it before the first run."""
 
     key: str

@@ -1,8 +1,9 @@
 """A graph together with what is not plain data: its functions and the literals that stayed in code."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from plait.authoring.io import IOManager
 from plait.authoring.task import Task
@@ -10,19 +11,17 @@ from plait.model.assets import AssetSpec
 from plait.model.graph import Graph, TaskSpec
 
 
-@dataclass
-class LiveNode:
+class LiveNode(msgspec.Struct):
     """What a worker needs of a node besides its spec: the function to call, the task's policies that are code, the
     literals that are not plain data by their path, and the paths of what it is mapped over."""
 
     fn: Callable[..., Any]
     task: Task[..., Any] | None = None
-    literals: dict[str, Any] = field(default_factory=dict[str, Any])
-    sources: list[str] = field(default_factory=list[str])
+    literals: dict[str, Any] = {}
+    sources: list[str] = []
 
 
-@dataclass
-class LiveGraph:
+class LiveGraph(msgspec.Struct):
     """A graph and its live nodes by key. `fn` is the workflow's function; `hooks` are its own, in order. Of assets:
     `ios` has the IO managers of all that have one, by key; `externals` those of them that somebody else makes."""
 
@@ -30,6 +29,6 @@ class LiveGraph:
     nodes: dict[str, LiveNode]
     fn: Callable[..., Any] | None = None
     hooks: tuple[Callable[..., Any], ...] = ()
-    index: dict[str, TaskSpec] = field(default_factory=dict[str, TaskSpec])
-    ios: dict[str, IOManager] = field(default_factory=dict[str, IOManager])
-    externals: dict[str, AssetSpec] = field(default_factory=dict[str, AssetSpec])
+    index: dict[str, TaskSpec] = {}
+    ios: dict[str, IOManager] = {}
+    externals: dict[str, AssetSpec] = {}

@@ -1,14 +1,14 @@
 """Stand-ins that a run fills: `logical_date()` and `partition_key()` as defaults of parameters, `unmapped` for
 mapping."""
 
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
+
+import msgspec
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class RunValue:
+class RunValue(msgspec.Struct, frozen=True):
     """A parameter's default that each run fills: `source` is logical_date or partition_key."""
 
     source: str

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from plait.authoring.schedules import point_of, zone
+from plait.authoring.points import point_of
+from plait.authoring.schedules import zone
 from plait.authoring.scope import current_engine
 from plait.authoring.where import here
 from plait.engine.partitions import spaces

@@ -1,9 +1,10 @@
 """Retries as a user writes them, lowered to `plait.model.policies.RetryPolicy`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+
+import msgspec
 
 from plait.authoring.where import here
 from plait.model.errors import DefinitionError
@@ -17,8 +18,7 @@ def seconds(value: Seconds) -> float:
     return value.total_seconds() if isinstance(value, timedelta) else float(value)
 
 
-@dataclass(frozen=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True):
     """How a failed task is tried again.
 
     `times`: retries after the first attempt. `delay`: seconds (or a timedelta) before each retry, a list of them (the

@@ -1,12 +1,12 @@
 """Schedules as a user writes them, checked when they are written: `cron`, `every`, `rrule`, `on_dates`, and what is
 made of them. What they mean is in `engine.occurrences`; a `Schedule` only holds the plain data."""
 
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from plait.authoring.points import Day, point_of
 from plait.authoring.retry import Seconds, seconds
 from plait.authoring.where import here
 from plait.engine import schedule_specs
@@ -15,14 +15,10 @@ from plait.model.errors import DefinitionError
 from plait.model.graph import TriggerSpec
 from plait.model.schedules import Catchup, Cron, Dates, Interval, Rule, TimedSchedule, Union, Without
 
-Day = date | datetime | str
-"""A day, or a point in time; text is ISO 8601."""
 CRON = 'cron("0 6 * * *")   # minute hour day-of-month month day-of-week'
-CATCHUPS = 'catchup="all" (or True), "latest" (or False), "none"'
 
 
-@dataclass(frozen=True)
-class Schedule:
+class Schedule(msgspec.Struct, frozen=True):
     """When runs of a workflow are started; made by `cron`, `every`, `rrule` or `on_dates`.
 
     `a | b`: whenever one of the two comes. `a - b`: a without what b covers.
@@ -166,32 +162,6 @@ def schedule_of(value: "Schedule | str | timedelta | None") -> Schedule | None:
     raise DefinitionError(
         f"a schedule is not {value!r}", where=where, wrong=wrong, right='schedule=cron("0 6 * * *") or every(3600)'
     )
-
-
-def catchup_of(value: bool | str) -> Catchup:
-    """What `catchup=` may be: true for all, false for the latest, or a policy's name."""
-    if isinstance(value, bool):
-        return Catchup.ALL if value else Catchup.LATEST
-    try:
-        return Catchup(value)
-    except ValueError:
-        where, wrong = here()
-        raise DefinitionError(f"there is no catch-up {value!r}", where=where, wrong=wrong, right=CATCHUPS) from None
-
-
-def point_of(given: Day) -> datetime:
-    """A day or a point in time as a datetime, with the zone that it has, if any. Raises DefinitionError."""
-    if isinstance(given, datetime):
-        return given
-    if isinstance(given, date):
-        return datetime.combine(given, time())
-    try:
-        return datetime.fromisoformat(given)
-    except (TypeError, ValueError):
-        where, wrong = here()
-        raise DefinitionError(
-            f"{given!r} is not a date", where=where, wrong=wrong, right='"2026-01-31" or "2026-01-31T18:00"'
-        ) from None
 
 
 def _time(given: str) -> time:

@@ -8,8 +8,9 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+import msgspec
 
 from plait.authoring.futures import Future, FutureList
 from plait.authoring.retry import NO_RETRY, Retry, Seconds, retry_of, seconds
@@ -25,8 +26,7 @@ Hook = Callable[[dict[str, Any]], Any]
 EXECUTORS = ("threads", "processes", "inline")
 
 
-@dataclass(frozen=True)
-class Cache:
+class Cache(msgspec.Struct, frozen=True):
     """When a task's recorded result is used instead of running it again.
 
     The key is made of the input values and the task's source; `run=True` adds the run (nothing is shared between runs),
@@ -55,8 +55,7 @@ class Cache:
         )
 
 
-@dataclass(frozen=True)
-class TaskOptions:
+class TaskOptions(msgspec.Struct, frozen=True):
     """Everything that `@task` takes, in one value; see `task` for the meanings."""
 
     name: str = ""
@@ -77,7 +76,7 @@ class TaskOptions:
     branch: bool = False
     short_circuit: str | None = None
     depends_on_past: bool = False
-    hooks: tuple[tuple[str, Hook], ...] = field(default=())
+    hooks: tuple[tuple[str, Hook], ...] = ()
 
 
 class Task(Generic[P, R]):
@@ -118,7 +117,7 @@ class Task(Generic[P, R]):
 
     def options(self, **changes: Any) -> Task[P, R]:
         """The same task with some options changed: `extract.options(name="extract_eu", retries=5)`."""
-        return Task(self.fn, replace(self.options_, **lowered(changes)))
+        return Task(self.fn, msgspec.structs.replace(self.options_, **lowered(changes)))
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
@@ -226,7 +225,7 @@ def lowered(given: dict[str, Any], decorator: str = "@task", others: Sequence[st
     those `others` that the decorator has taken before."""
     given = dict(given)
     hooks = lower_hooks(given, _HOOKS)
-    known = [name for name in TaskOptions.__dataclass_fields__ if name != "hooks"]
+    known = [name for name in TaskOptions.__struct_fields__ if name != "hooks"]
     for keyword in given:
         if keyword not in known:
             raise unknown_option(decorator, keyword, {*known, *_HOOKS, *others})

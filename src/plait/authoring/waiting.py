@@ -1,14 +1,14 @@
 """What a wait is, as plain data, and who answers it: the attempt of a task, or the body of a flow."""
 
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from plait.model.errors import TriggerFailed, WaitTimeout
 from plait.model.outcome import TOO_LATE
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """One wait of user code: for what a `trigger` tells, or for people's input that fits a `schema`.
 
     Its name and its `inputs` (anything that has a fingerprint) tell it from other waits of the same code; equal ones

@@ -1,6 +1,5 @@
 """Where in the user's code something was written: the first frame outside of plait, and its source line."""
 
-import difflib
 import inspect
 import linecache
 import os
@@ -69,6 +68,8 @@ def head_of(fn: Callable[..., Any]) -> str:
 
 def unknown_option(decorator: str, keyword: str, known: Collection[str]) -> DefinitionError:
     """The error for a keyword that a decorator does not have: it names the nearest one, and all that there are."""
+    import difflib  # only who makes a mistake needs it
+
     where, wrong = here()
     near = difflib.get_close_matches(keyword, sorted(known), n=3)
     near.sort(key=lambda name: name[:3] != keyword[:3])  # `retry` is nearer to `retries` than to `on_retry`

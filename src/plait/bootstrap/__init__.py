@@ -5,12 +5,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from plait.model.errors import UsageError, UserError
 from plait.ports import (
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 EXECUTORS = ("inline", "threads", "processes")
 MOST_THREADS = 16_384
 """Tasks of a session that may wait in threads at the same time; about 20 KB each (C8)."""
+_RETENTION_DAYS = 30.0
 ROOT_MARKS = (".plait", "pyproject.toml", ".git")
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """Where plait keeps things: `home` (a folder), `db` (the store's URL), `results` (folder or fsspec URL), `logs`;
     and for how many days after a run's end (0: for ever)."""
 
@@ -48,7 +48,7 @@ class Settings:
     db: str
     results: str
     logs: Path
-    retention_days: float = 30.0
+    retention_days: float = _RETENTION_DAYS
 
     @property
     def shown_db(self) -> str:
@@ -74,7 +74,7 @@ def load_settings(db: str | None = None, start: Path | None = None) -> Settings:
 
 
 def _retention_days() -> float:
-    text = os.environ.get("PLAIT_RETENTION_DAYS") or str(Settings.retention_days)
+    text = os.environ.get("PLAIT_RETENTION_DAYS") or str(_RETENTION_DAYS)
     try:
         days = float(text)
     except ValueError:
@@ -329,5 +329,7 @@ def close_default_session() -> None:
 
 def temporary_settings() -> Settings:
     """Settings in a fresh temporary folder, for tests."""
+    import tempfile  # it imports every compression that there is
+
     home = Path(tempfile.mkdtemp(prefix="plait-"))
     return Settings(home=home, db=f"sqlite:///{home / 'plait.db'}", results=str(home / "results"), logs=home / "logs")

@@ -294,15 +294,13 @@ def request_run(  # noqa: PLR0913  each is one option of who asks
     from plait.adapters.clock import SystemClock
     from plait.adapters.ids import Uuid7Source
     from plait.authoring.limits import declared
-    from plait.engine.assets import staleness
-    from plait.runtime.run_params import assets_request, request_of
+    from plait.runtime.asset_requests import asset_job, assets_request
+    from plait.runtime.run_params import request_of
     from plait.runtime.run_request import first_row
 
     now, run_id = SystemClock().now(), Uuid7Source().run_id()
     if workflow is None:
-        index = definitions.asset_index()
-        known = staleness.states(index, staleness.row_getter(index, store, partition))
-        live = definitions.asset_job(select, "assets", known)
+        live = asset_job(definitions, select, store, partition)
         request = assets_request(definitions, live, select, run_id, partition, now, store.partitions.keys)
     else:
         results = result_store(settings)

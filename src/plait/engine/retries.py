@@ -1,7 +1,6 @@
 """Retry maths: whether a failed attempt is tried again, and when. Randomness is a function of (run, task, attempt)."""
 
-import hashlib
-
+from plait.model.hashes import blake2b
 from plait.model.outcome import Outcome, RetryVerdict, Verdict
 from plait.model.policies import Jitter, RetryPolicy
 
@@ -42,7 +41,7 @@ def base_delay(policy: RetryPolicy, attempt: int) -> float:
 def _jittered(policy: RetryPolicy, delay: float, seed: str) -> float:
     if policy.jitter is Jitter.NONE or delay == 0.0:
         return delay
-    draw = int.from_bytes(hashlib.blake2b(seed.encode(), digest_size=8).digest(), "big") / 2**64
+    draw = int.from_bytes(blake2b(seed.encode(), digest_size=8).digest(), "big") / 2**64
     match policy.jitter:
         case Jitter.FULL:
             spread = delay * draw

@@ -8,7 +8,6 @@ asks schedules for their next or last occurrence, and never walks over time that
 Times are epoch seconds (UTC).
 """
 
-import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import inf, nextafter
@@ -18,6 +17,7 @@ import msgspec
 from plait.engine import occurrences
 from plait.engine.schedule_specs import TIMED, check, timed
 from plait.model.graph import TriggerSpec
+from plait.model.hashes import blake2b
 from plait.model.rows import TriggerRow
 from plait.model.schedules import Catchup, Edge, TimedSchedule
 
@@ -130,7 +130,7 @@ def _due(row: TriggerRow, when: TimedSchedule, at: float) -> float:
     the trigger and the occurrence only, so that all schedulers agree."""
     if not when.jitter:
         return at
-    digest = hashlib.blake2b(name_of(row, at).encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    digest = blake2b(name_of(row, at).encode("utf-8", "surrogateescape"), digest_size=8).digest()
     share = int.from_bytes(digest) / 2**64
     after = occurrences.following(when, at)
     return at + share * (when.jitter if after is None else min(when.jitter, after - at))

@@ -15,12 +15,12 @@ the same code, has the object. So a graph holds no address, no repr and no resol
 structure.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
 
+from plait.model.hashes import blake2b
 from plait.model.ids import MapElement
 from plait.model.policies import (
     CachePolicy,
@@ -337,7 +337,7 @@ class Graph(Value):
         groups = tuple(msgspec.structs.replace(group, title="") for group in bare.groups)
         bare = msgspec.structs.replace(bare, nodes=nodes, groups=groups, hooks=_bare(bare.hooks))
         canonical = msgspec.json.encode(bare, order="deterministic")
-        return hashlib.blake2b(canonical, digest_size=16).hexdigest()
+        return blake2b(canonical, digest_size=16).hexdigest()
 
     def lengths_of(self, values: Mapping[str, Any]) -> dict[str, int | list[str]]:
         """The lengths (or keys) of those of these parameters that scopes map over."""

@@ -1,7 +1,6 @@
 """What is known of deployed assets at a look of their automations (the port `Facts` of `engine.automation.look`)."""
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from plait.engine.partitions.mappings import AskCode, Sides
 from plait.engine.partitions.spaces import MultiSpace, Space, WindowSpace, parse, space_of
 from plait.model.assets import AssetKind, HistoryEvent
 from plait.model.errors import DefinitionError, UserError
+from plait.model.hashes import blake2b
 from plait.model.rows import AssetEventRow, RunRow
 from plait.model.schedules import Cron
 from plait.model.states import RUN_TERMINAL, RunState
@@ -285,7 +285,7 @@ def _union(sets: Iterable[KeySet]) -> KeySet:
 def mark_of(row: AssetEventRow) -> bytes:
     """What tells an update from all others (8 bytes)."""
     text = msgspec.msgpack.encode((row.key, row.partition, row.at, row.run_id, row.no))
-    return hashlib.blake2b(text, digest_size=8).digest()
+    return blake2b(text, digest_size=8).digest()
 
 
 def version_in(row: AssetEventRow) -> str | None:

@@ -9,7 +9,6 @@ Updates are read from the history of assets, of the last minutes, and each is se
 matter which process made them, nor whether two of them committed in another order than they happened.
 """
 
-import hashlib
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -24,6 +23,7 @@ from plait.engine.partitions.keysets import EMPTY, KeySet
 from plait.engine.partitions.mappings import AskCode
 from plait.model.automation import AssetState, Decision, Looked
 from plait.model.graph import Graph
+from plait.model.hashes import blake2b
 from plait.model.rows import AssetEventRow, AutomationRow, RunRow
 from plait.model.schedules import Cron
 from plait.model.states import RunState
@@ -269,7 +269,7 @@ class Automations:
         first = keys[0]
         partitioned = self._index.specs[first].partitions is not None
         partition = self._facts.space(first).key(ordinal) if partitioned else None
-        what = hashlib.blake2b(msgspec.json.encode([list(keys), partition]), digest_size=8).hexdigest()
+        what = blake2b(msgspec.json.encode([list(keys), partition]), digest_size=8).hexdigest()
         scheduler = self._scheduler
         now = scheduler.clock.now()
         mapped = mapped_extra(graph, partition, now, self._store.partitions.keys, self._ask(first))

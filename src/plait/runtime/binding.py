@@ -22,7 +22,6 @@ from plait.model.ids import MapElement, MapPath, TaskNo
 from plait.model.outcome import Stored
 from plait.model.states import TaskState
 from plait.model.wire import Upstream
-from plait.runtime import partitioned
 from plait.runtime.hosted import Hosted
 
 
@@ -39,6 +38,8 @@ def upstream_of(hosted: Hosted, task: TaskRun) -> dict[str, Upstream]:
             if name not in found:
                 found[name] = _element(hosted, task, binding)
         elif isinstance(binding, FromAsset):
+            from plait.runtime import partitioned  # zones and calendars, which only assets need
+
             found[f"#{binding.key}"] = partitioned.value_of(hosted, task.node.spec, binding.key)
     return found
 

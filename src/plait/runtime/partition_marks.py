@@ -2,18 +2,20 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from plait.engine.decide import Decision
-from plait.engine.partitions.spaces import Space, parse, space_of
 from plait.engine.run import Run, TaskRun
 from plait.model.errors import UserError
 from plait.model.partitions import Slices
 from plait.model.rows import PartitionMark, RunRow
 from plait.model.states import TaskState
 from plait.ports import RunStore
+
+if TYPE_CHECKING:
+    from plait.engine.partitions.spaces import Space
 
 FAILED = frozenset({TaskState.FAILED, TaskState.CRASHED, TaskState.UPSTREAM_FAILED})
 MOST_SPACES = 1000
@@ -61,7 +63,9 @@ class PartitionMarks:
         for start, stop in ranges:
             yield PartitionMark(asset=key, space=space.name, failed=failed, start=start, stop=stop)
 
-    def _numbers(self, spec: dict[str, Any], text: str) -> tuple[Space, list[tuple[int, int]]]:
+    def _numbers(self, spec: dict[str, Any], text: str) -> "tuple[Space, list[tuple[int, int]]]":
+        from plait.engine.partitions.spaces import parse, space_of  # zones and calendars, which only partitions need
+
         name = msgspec.json.encode(spec).decode()
         space = self._spaces.get(name)
         if space is not None:

@@ -4,26 +4,20 @@ result store; and the logical date and partition that they say."""
 import time
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from plait.authoring.definitions import Definitions, Workflow
-from plait.authoring.live import LiveGraph
 from plait.authoring.params import is_plain, to_plain, validate
-from plait.engine.partitions import edges
-from plait.engine.partitions.answers import Answers
-from plait.engine.partitions.spaces import DynamicKeys, has_dynamic, parse, space_of
-from plait.model.errors import ParameterError, UsageError
+from plait.model.errors import ParameterError
 from plait.model.graph import Graph
 from plait.model.ids import RunId
-from plait.model.partitions import RANGE
-from plait.model.wire import PARTITION_KEYS
 from plait.ports import ResultStore
-from plait.runtime.partitioned import mapped_extra
 from plait.runtime.run_request import RunRequest
 from plait.worker.arguments import STORED_PARAMS, complete_params, with_defaults
-from plait.worker.asking import ask_here
+
+if TYPE_CHECKING:
+    from plait.authoring.definitions import Workflow
 
 
 def logical_text(graph: Graph, params: Mapping[str, Any], now: float) -> str | None:
@@ -51,7 +45,7 @@ def given_partition(graph: Graph, params: Mapping[str, Any]) -> str | None:
 
 
 def request_of(
-    workflow: Workflow,
+    workflow: "Workflow",
     params: Mapping[str, Any],
     run_id: RunId,
     results: ResultStore,
@@ -78,50 +72,6 @@ def request_of(
         run_id=run_id,
     )
     return request, values
-
-
-def assets_request(
-    definitions: Definitions,
-    live: LiveGraph,
-    select: str | None,
-    run_id: RunId,
-    partition: str | None,
-    now: float,
-    dynamic: DynamicKeys | None = None,
-) -> RunRequest:
-    """What it takes to make a run that materializes a selection of assets, whose graph is `live`; custom mappings of
-    partitions are asked in this process. Raises ParameterError for a wrong partition, UsageError when there is nothing
-    to make. What was selected is kept as keys: the same expression may mean others when the run is resumed."""
-    keys = assets_of(live.graph)
-    if not live.graph.nodes:
-        raise UsageError(
-            f"nothing is to be made: {select or 'all'} selects no asset that a function here makes or observes",
-            right="plait assets list   # shows what there is",
-        )
-    definitions.check_partition(keys, partition, dynamic)
-    extra: dict[str, Any] = {
-        "assets": keys if select is not None else None,
-        **range_extra(live.graph, partition, dynamic),
-        **mapped_extra(live.graph, partition, now, dynamic, Answers(ask_here)),
-    }
-    return RunRequest(graph=live.graph, partition=partition, extra=extra, run_id=run_id)
-
-
-def range_extra(graph: Graph, partition: str | None, dynamic: DynamicKeys | None) -> dict[str, Any]:
-    """What a run over a range of partitions has to know besides: their keys, where only a store has them."""
-    if partition is None or RANGE not in partition or dynamic is None:
-        return {}
-    specs = (spec for node in graph.nodes if (spec := node.metadata.get("partitions")) is not None)
-    slices = next((edges.slices_of(spec) for spec in specs), None)
-    if slices is None or not has_dynamic(slices):
-        return {}
-    space = space_of(slices, dynamic)
-    return {PARTITION_KEYS: [space.key(no) for no in parse(space, partition)]}
-
-
-def assets_of(graph: Graph) -> list[str]:
-    """The keys of the assets that the nodes of a graph make or observe."""
-    return [output.asset for node in graph.nodes for output in node.outputs if output.asset is not None]
 
 
 def split_params(

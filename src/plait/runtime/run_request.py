@@ -4,7 +4,6 @@ from typing import Any
 
 import msgspec
 
-from plait.engine.schedules import interval_for
 from plait.model.graph import Graph
 from plait.model.ids import RunId
 from plait.model.rows import RunRow
@@ -39,7 +38,7 @@ def first_row(request: RunRequest, run_id: RunId, graph_hash: str, owner: str | 
     extra = dict(request.extra)
     if request.lengths:
         extra["lengths"] = request.lengths
-    interval = request.interval or interval_for(request.graph.triggers, request.logical_date)
+    interval = request.interval or _interval(request)
     if interval is not None:
         extra[DATA_INTERVAL] = list(interval)
     if request.triggered:
@@ -62,3 +61,11 @@ def first_row(request: RunRequest, run_id: RunId, graph_hash: str, owner: str | 
         tags=request.tags,
         extra=extra,
     )
+
+
+def _interval(request: RunRequest) -> tuple[str, str] | None:
+    if not request.graph.triggers:
+        return None
+    from plait.engine.schedules import interval_for  # zones and calendars, which only schedules need
+
+    return interval_for(request.graph.triggers, request.logical_date)

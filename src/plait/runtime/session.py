@@ -11,17 +11,14 @@ import logging
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from plait.authoring.asset_graph import managers
-from plait.authoring.definitions import Definitions, Workflow
 from plait.authoring.flow import Flow
 from plait.authoring.inputs import check_input
 from plait.authoring.limits import declared
 from plait.authoring.live import LiveGraph
 from plait.authoring.params import bound_params
 from plait.engine.asks import choose
-from plait.engine.assets import staleness
 from plait.engine.decide import Decision
 from plait.engine.run import Run
 from plait.model.errors import StaleToken, UsageError
@@ -38,7 +35,7 @@ from plait.runtime.here import Here
 from plait.runtime.hosted import Hosted
 from plait.runtime.lease import Lease, SessionLease, look_around
 from plait.runtime.own_triggers import OwnTriggers
-from plait.runtime.run_params import assets_request, request_of
+from plait.runtime.run_params import request_of
 from plait.runtime.scheduler import RunRequest, Scheduler
 from plait.runtime.sub_runs import SubRuns
 from plait.runtime.suspended import is_suspended
@@ -49,6 +46,9 @@ from plait.worker.arguments import with_defaults
 from plait.worker.code import LoadedCode
 from plait.worker.harness import Harness
 from plait.worker.loops import is_cancellation
+
+if TYPE_CHECKING:
+    from plait.authoring.definitions import Definitions, Workflow
 
 log = logging.getLogger("plait.session")
 
@@ -160,9 +160,9 @@ class Session:
         self, definitions: Definitions, *, select: str | None = None, partition: str | None = None
     ) -> RunId:
         """Make a run that materializes a selection of assets. Raises ParameterError for a wrong partition."""
-        index = definitions.asset_index()
-        row_of = staleness.row_getter(index, self.store, partition)
-        live = definitions.asset_job(select, "assets", staleness.states(index, row_of))
+        from plait.runtime.asset_requests import asset_job, assets_request  # heavy: see there
+
+        live = asset_job(definitions, select, self.store, partition)
         run_id = self.scheduler.ids.run_id()
         now = self.scheduler.clock.now()
         request = assets_request(definitions, live, select, run_id, partition, now, self.partitions.keys)
@@ -341,9 +341,10 @@ class Session:
 
     def materialize(self, assets: tuple[Any, ...], *, partition: str | None = None, select: str | None = None) -> Any:
         """Materialize assets at once; returns their values by key."""
-        definitions = Definitions()
-        for made in assets:
-            definitions.add(made, getattr(made, "place", ""))
+        from plait.authoring.asset_graph import managers
+        from plait.runtime.asset_requests import definitions_of  # heavy: see there
+
+        definitions = definitions_of(assets)
         run_id = self.start_assets(definitions, select=select, partition=partition)
         return self._attend(run_id, lambda hosted: self._ends.assets_of(hosted, managers(definitions.assets)))
 

@@ -4,7 +4,6 @@ import inspect
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, get_args
 
@@ -44,8 +43,7 @@ KEPT_SOURCES = 4
 """How many lists that scopes map over a worker keeps loaded, so that it reads each only once."""
 
 
-@dataclass(frozen=True)
-class ByRef:
+class ByRef(msgspec.Struct, frozen=True):
     """In the pickled arguments of a flow's child: the stored result of an upstream that it was given as a future."""
 
     stored: Stored
@@ -221,8 +219,7 @@ def graph_spec(graph: LiveGraph, key: str) -> Any:
     return index[key]
 
 
-@dataclass
-class _Resolver:
+class _Resolver(msgspec.Struct):
     arguments: Arguments
     execution: Execution
     graph: LiveGraph

@@ -1,12 +1,17 @@
 """Finding the live graph behind a run: by its target, from the code that this process has loaded."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from plait.authoring.dag import Dag
-from plait.authoring.definitions import Definitions, Workflow
 from plait.authoring.flow import Flow
 from plait.authoring.live import LiveGraph
 from plait.model.errors import LoadError
 from plait.model.wire import RunInfo
-from plait.worker.loading import load_target
+
+if TYPE_CHECKING:
+    from plait.authoring.definitions import Definitions, Workflow
 
 
 class LoadedCode:
@@ -34,6 +39,8 @@ class LoadedCode:
         if definitions is None:
             if not info.target:
                 raise LoadError(f"the code of {info.workflow!r} was defined in a process that is gone")
+            from plait.worker.loading import load_target  # a script's code is registered: it loads nothing
+
             definitions = self._definitions[info.target] = load_target(info.target, validate=False)
         if "assets" in info.extra:
             return self._asset_job(info, definitions)

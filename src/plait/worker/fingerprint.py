@@ -1,6 +1,5 @@
 """Fingerprints of values: equal inputs, whatever process and hash seed, give equal text."""
 
-import hashlib
 import inspect
 import io
 import pickle
@@ -9,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from plait.model.hashes import blake2b
 from plait.worker.tables import NoTable, parts_of
 
 SMALL = 16 << 10
@@ -79,7 +79,7 @@ def fingerprint(value: Any) -> str:
         raise
     except Exception:  # noqa: BLE001  what MessagePack does not know (huge integers, keys that are no text) goes whole by pickle
         encoded = _pickled(value)
-    return hashlib.blake2b(encoded, digest_size=8).hexdigest()
+    return blake2b(encoded, digest_size=8).hexdigest()
 
 
 def source_of(fn: Callable[..., Any]) -> str:

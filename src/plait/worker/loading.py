@@ -6,7 +6,6 @@ name made from its path: a file of a package (a folder with `__init__.py`) has i
 relatively; any other is a module of its own.
 """
 
-import hashlib
 import importlib
 import importlib.util
 import sys
@@ -21,6 +20,7 @@ from plait.authoring.definitions import Definitions
 from plait.authoring.scope import in_scope
 from plait.authoring.where import frames_of_user, here
 from plait.model.errors import DefinitionError, LoadError, UsageError, UserError
+from plait.model.hashes import blake2b
 
 SKIPPED_FOLDERS = {"__pycache__", "node_modules", "site-packages", "venv"}
 _loaded: dict[str, Definitions] = {}
@@ -80,7 +80,7 @@ def stamp_of(path: Path) -> str:
     """Changes when the code of a file, or of any file of a folder, does; empty for what is not there (a module)."""
     if path.is_dir():
         text = "\n".join(f"{file} {stamp_of(file)}" for file in files_of(str(path)))
-        return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+        return blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest()
     try:
         found = path.stat()
     except OSError:
@@ -153,7 +153,7 @@ def module_name_of(file: Path) -> str:
 
 
 def _with_hash(name: str, folder: Path) -> str:
-    digest = hashlib.blake2b(str(folder).encode(), digest_size=4).hexdigest()
+    digest = blake2b(str(folder).encode(), digest_size=4).hexdigest()
     return f"{name.replace('-', '_').replace('.', '_')}_{digest}"
 
 

@@ -1,18 +1,19 @@
 """What an execution has to tell of assets: which it materialized or observed, and what its checks came to."""
 
-import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from plait.authoring.checks import CheckResult as Found
 from plait.authoring.context import Context
-from plait.engine.assets.staleness import version_of
 from plait.model.graph import TaskSpec
+from plait.model.hashes import blake2b
 from plait.model.outcome import AssetEvent, CheckResult, Outcome
 from plait.model.wire import Execution
 from plait.worker.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from plait.authoring.checks import CheckResult as Found
 
 
 def partition_of(spec: TaskSpec, context: Context) -> str | None:
@@ -45,6 +46,8 @@ def _event(spec: TaskSpec, key: str, context: Context, execution: Execution, tol
     code_version: str | None = about.get("code_version")
     version = context.data_versions.get(key) or context.data_version
     if version is None and code_version is not None:
+        from plait.engine.assets.staleness import version_of  # only assets need it, and it takes 1 ms
+
         version = version_of(code_version, inputs)
     return AssetEvent(
         key=key,
@@ -78,12 +81,14 @@ def observed(spec: TaskSpec | None, value: Any, context: Context) -> Outcome:
 def _hashed(value: Any) -> str | None:
     if value is None:
         return None
-    return hashlib.blake2b(str(fingerprint(value)).encode(), digest_size=8).hexdigest()
+    return blake2b(str(fingerprint(value)).encode(), digest_size=8).hexdigest()
 
 
 def checked(spec: TaskSpec | None, value: Any, context: Context) -> Outcome:
     """What a check found."""
     about: dict[str, Any] = spec.metadata if spec is not None else {}
+    from plait.authoring.checks import CheckResult as Found  # only assets need it
+
     found = value if isinstance(value, Found) else Found(passed=bool(value))
     partition = context.partition if "partitions" in about else None
     asset, blocking = about.get("asset"), about.get("blocking", False)
@@ -107,7 +112,7 @@ def checks_inside(spec: TaskSpec | None, context: Context) -> tuple[CheckResult,
 
 
 def _result(
-    name: str, found: Found, asset: str | None, partition: str | None, *, blocking: bool, severity: str | None = None
+    name: str, found: "Found", asset: str | None, partition: str | None, *, blocking: bool, severity: str | None = None
 ) -> CheckResult:
     return CheckResult(
         name=name,

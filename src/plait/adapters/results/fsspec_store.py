@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
@@ -160,6 +159,8 @@ class LocalFiles:
         except FileNotFoundError:
             return
         except (IsADirectoryError, PermissionError):  # a folder; macOS says the latter
+            import shutil  # here, because it imports every compression that there is
+
             shutil.rmtree(path)
 
 
@@ -204,7 +205,7 @@ class RemoteFiles:
     stores it appears when it is complete."""
 
     def __init__(self, url: str):
-        import fsspec  # noqa: PLC0415  heavy, and the local disk does without
+        import fsspec
 
         self._url = url.rstrip("/")
         self._system, self._root = fsspec.core.url_to_fs(self._url)

@@ -4,6 +4,7 @@ Columns hold what is asked for in SQL; the rest is JSON (for people who look int
 there are bytes). Nothing is ever unpickled: values of users are opaque bytes.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -54,9 +55,20 @@ _lengths = msgspec.json.Decoder(dict[str, int | list[str]])
 _specs = msgspec.json.Decoder(dict[str, Any])
 _outputs = msgspec.msgpack.Decoder(dict[str, Stored])
 _events = msgspec.msgpack.Decoder(list[tuple[int, float, bytes]])
-_graphs = msgspec.json.Decoder(Graph)
+
+
+@functools.cache
+def _graphs() -> "msgspec.json.Decoder[Graph]":
+    """Made when a graph is read: it costs 1 ms, which a process that only writes them never needs."""
+    return msgspec.json.Decoder(Graph)
+
 
 # --- small parts -----------------------------------------------------------------------------------------------------
+
+
+def as_json(values: Sequence[Any]) -> str:
+    """A list as one parameter of a statement, which unfolds it by `json_each`."""
+    return _json.encode(values).decode()
 
 
 def path_text(path: MapPath) -> str:
@@ -102,7 +114,7 @@ def graph_bytes(graph: Graph) -> bytes:
 def graph_of(graph_hash: str, data: bytes) -> Graph:
     """The graph that these bytes hold. One that this version cannot read raises StoreError."""
     try:
-        return _graphs.decode(data)
+        return _graphs().decode(data)
     except msgspec.ValidationError as error:
         raise StoreError(f"this version of plait cannot read the stored graph {graph_hash}: {error}") from error
 

@@ -3,7 +3,6 @@
 What an asset is made from, and is not defined, counts as an external asset.
 """
 
-import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from plait.engine.partitions import edges
 from plait.model.assets import AssetGraph, AssetKind, AssetSpec, CheckSpec, graph_of
 from plait.model.errors import DefinitionError
 from plait.model.graph import FromAsset, TaskSpec
+from plait.model.hashes import blake2b
 from plait.model.rows import FileRow
 
 
@@ -203,7 +203,7 @@ def _versions(files: Iterable[FileRow]) -> dict[str, str]:
     for row in files:
         stamps.setdefault(row.location, []).append((row.path, row.stamp))
     return {
-        location: hashlib.blake2b(msgspec.json.encode(sorted(each)), digest_size=8).hexdigest()
+        location: blake2b(msgspec.json.encode(sorted(each)), digest_size=8).hexdigest()
         for location, each in stamps.items()
     }
 

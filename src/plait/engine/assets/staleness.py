@@ -6,7 +6,6 @@ remembers the data versions that it was made from.
 """
 
 import functools
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
@@ -15,6 +14,7 @@ import msgspec
 
 from plait.engine.assets.index import AssetIndex
 from plait.model.assets import AssetKind
+from plait.model.hashes import blake2b
 from plait.model.policies import Value
 from plait.model.rows import AssetEventRow, AssetRow
 
@@ -49,7 +49,7 @@ _inputs = msgspec.json.Decoder(dict[str, str])
 def version_of(code_version: str, inputs: Mapping[str, str]) -> str:
     """The data version of what this code makes from these data versions (16 hex digits)."""
     text = msgspec.json.encode([code_version, sorted(inputs.items())])
-    return hashlib.blake2b(text, digest_size=8).hexdigest()
+    return blake2b(text, digest_size=8).hexdigest()
 
 
 def assess(index: AssetIndex, row_of: Callable[[str], AssetRow | None]) -> dict[str, Staleness]:

@@ -1,6 +1,5 @@
 """Conditions, compiled: a tree of numbered nodes, which know what an evaluation has to know of them."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -9,6 +8,7 @@ import msgspec
 
 from plait.model import automation as model
 from plait.model.automation import Condition
+from plait.model.hashes import blake2b
 
 MOMENTARY = frozenset({"updated", "updated_apart", "requested", "was_requested", "initial"})
 """Facts that are true in one look only: who saw them has to look again."""
@@ -47,7 +47,7 @@ def compiled(condition: Condition) -> Program:
     nodes = list(parts_of(condition))
     return Program(
         root=_node(condition, [0]),
-        version=hashlib.blake2b(msgspec.json.encode(condition), digest_size=8).hexdigest(),
+        version=blake2b(msgspec.json.encode(condition), digest_size=8).hexdigest(),
         depth=_depth(condition),
         crons=frozenset((each.cron, each.tz) for each in nodes if isinstance(each, model.CronTick)),
         windows=frozenset(each.lookback for each in nodes if isinstance(each, model.LatestWindow)),

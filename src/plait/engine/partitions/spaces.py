@@ -5,7 +5,6 @@ several dimensions are the keys of these, in the order of their names, with `|` 
 """
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -18,6 +17,7 @@ from plait.engine.occurrences import zone_of
 from plait.engine.partitions.keysets import EMPTY, KeySet
 from plait.engine.partitions.ticks import HourTicks, ticks
 from plait.model.errors import DefinitionError, ParameterError
+from plait.model.hashes import blake2b
 from plait.model.partitions import RANGE, SEPARATOR, Dynamic, Multi, Names, Slices, Windows
 
 DYNAMIC_BITS = 17
@@ -88,7 +88,7 @@ def _space(slices: Slices, dynamic: DynamicKeys) -> Space:
 
 
 def _short(keys: Sequence[str]) -> str:
-    return hashlib.blake2b(msgspec.json.encode(list(keys)), digest_size=8).hexdigest()
+    return blake2b(msgspec.json.encode(list(keys)), digest_size=8).hexdigest()
 
 
 # --- windows of time --------------------------------------------------------------------------------------------------

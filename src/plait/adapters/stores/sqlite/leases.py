@@ -1,10 +1,10 @@
 """Who owns runs: leases, claims, sweeps. Each function works on a connection whose transaction has begun."""
 
-import json
 import sqlite3
 from collections.abc import Sequence
 
 from plait.adapters.stores import encoding
+from plait.adapters.stores.encoding import as_json
 from plait.adapters.stores.sqlite import queries
 from plait.model.errors import StaleToken, StoreError
 from plait.model.ids import RunId
@@ -47,13 +47,13 @@ def claim(connection: sqlite3.Connection, owner: str, limit: int) -> list[RunId]
     if connection.execute(queries.IS_SWEPT, (owner,)).fetchone():
         return []
     found = [RunId(columns[0]) for columns in connection.execute(queries.CLAIMABLE, (limit,))]
-    connection.execute(queries.CLAIM, (owner, json.dumps(found)))
+    connection.execute(queries.CLAIM, (owner, as_json(found)))
     return found
 
 
 def let_go(connection: sqlite3.Connection, run_ids: Sequence[RunId], owner: str, now: float, crashed: str) -> None:
     """Take these runs from an owner, as far as it has them."""
-    theirs = connection.execute(queries.HELD_BY, (json.dumps(list(run_ids)), owner)).fetchall()
+    theirs = connection.execute(queries.HELD_BY, (as_json(list(run_ids)), owner)).fetchall()
     for run, run_id, is_open in theirs:
         if crashed:
             connection.execute(queries.FREE_SLOTS_OF_RUN, (run_id,))
@@ -65,7 +65,7 @@ def let_go(connection: sqlite3.Connection, run_ids: Sequence[RunId], owner: str,
 
 def sweep(connection: sqlite3.Connection, dead: Sequence[str], reason: str, now: float) -> list[RunId]:
     """Declare owners dead; returns their open runs, which are crashed now or, of a service, without an owner."""
-    owners = json.dumps(list(dead))
+    owners = as_json(list(dead))
     connection.execute(queries.FREE_SLOTS_OF, (owners,))
     lost = connection.execute(queries.OPEN_RUNS_OF, (owners,)).fetchall()
     for run, _, session in lost:

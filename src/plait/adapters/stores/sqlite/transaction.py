@@ -1,11 +1,10 @@
 """What one transaction writes (the port `Transaction`), statement by statement."""
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
 from plait.adapters.stores import encoding
-from plait.adapters.stores.encoding import Columns
+from plait.adapters.stores.encoding import Columns, as_json
 from plait.adapters.stores.sqlite import queries
 from plait.model.errors import StaleToken, StoreError
 from plait.model.ids import RunId
@@ -161,7 +160,7 @@ class SqliteTransaction:
 
     def due_triggers(self, now: float, limit: int = 200, held: Sequence[tuple[str, int]] = ()) -> list[TriggerRow]:
         """Triggers whose time has come. Nobody else writes while this transaction is open."""
-        found = self._connection.execute(queries.DUE_TRIGGERS, (now, json.dumps(list(held)), limit))
+        found = self._connection.execute(queries.DUE_TRIGGERS, (now, as_json(list(held)), limit))
         return [encoding.trigger_of(columns) for columns in found]
 
     def advance_trigger(self, row: TriggerRow) -> None:
