@@ -245,3 +245,70 @@ def test_each_worker_process_sets_up_and_tears_down(run_script: Callable[..., Sc
         notes = [what for what, who in lines if who == pid]
         assert (notes[0], notes[-1], notes.count("setup"), notes.count("teardown")) == ("setup", "teardown", 1, 1)
     assert [what for what, _ in lines].count("store") == 2
+
+
+# --- a run over several partitions -----------------------------------------------------------------------------------
+
+JANUARY = "2026-01-01...2026-01-03"
+
+
+def sales_by_day(**options: Any) -> Any:
+    @asset(key="sales", partitions=daily("2026-01-01", end="2026-02-01"), **options)
+    def sales(context) -> dict[str, int]:
+        return {key: int(key[-2:]) for key in context.partition_keys}
+
+    return sales
+
+
+def report_of() -> Any:
+    @asset(key="report", partitions=daily("2026-01-01", end="2026-02-01"))
+    def report(sales: Any) -> Any:
+        return sales
+
+    return report
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["as a result", "by an IO manager"])
+def test_each_partition_of_a_run_over_several_has_its_own_value(kept: bool, session: Session, tmp_path: Path):
+    sales, report = sales_by_day(**({"io": JsonFiles(tmp_path)} if kept else {})), report_of()
+    whole = {"2026-01-01": 1, "2026-01-02": 2, "2026-01-03": 3}
+    assert materialize(sales, report, partition=JANUARY) == {"sales": whole, "report": whole}
+    assert materialize(sales, report, select="report", partition="2026-01-02") == {"report": 2}
+    assert materialize(sales, report, select="report", partition="2026-01-02...2026-01-03")["report"] == {
+        "2026-01-02": 2,
+        "2026-01-03": 3,
+    }
+    if kept:
+        assert sorted(path.stem for path in (tmp_path / "sales").iterdir()) == list(whole)
+
+
+def test_the_last_run_counts_whether_it_was_for_one_partition_or_for_several(session: Session):
+    @asset(key="sales", partitions=daily("2026-01-01", end="2026-02-01"))
+    def sales(context) -> Any:
+        keys = context.partition_keys
+        return "alone" if len(keys) == 1 else dict.fromkeys(keys, "together")
+
+    report = report_of()
+    for partition, value in (("2026-01-02", "alone"), (JANUARY, "together"), ("2026-01-02", "alone")):
+        materialize(sales, partition=partition)
+        assert materialize(sales, report, select="report", partition="2026-01-02") == {"report": value}
+
+
+def test_what_is_kept_by_partition_has_to_be_returned_by_partition(session: Session, tmp_path: Path):
+    @asset(key="sales", partitions=daily("2026-01-01", end="2026-02-01"), io=JsonFiles(tmp_path))
+    def sales(context) -> dict[str, int]:
+        return {"2026-01-01": 1}
+
+    with pytest.raises(TypeError, match=r"a dict by their keys, not one with the keys '2026-01-01'.*partition_keys"):
+        materialize(sales, partition=JANUARY)
+
+
+def test_one_value_for_several_partitions_is_no_value_of_one_of_them(session: Session):
+    @asset(key="sales", partitions=daily("2026-01-01", end="2026-02-01"))
+    def sales(context) -> int:
+        return 6
+
+    report = report_of()
+    assert materialize(sales, report, partition=JANUARY) == {"sales": 6, "report": 6}
+    with pytest.raises(LookupError, match="sales"):
+        materialize(sales, report, select="report", partition="2026-01-02")

@@ -173,21 +173,24 @@ def _record_asset(run: Run, task: TaskRun, asset: AssetEvent, now: float) -> Non
     _remember(run, task, (asset.key, asset.partition, "observed" if asset.observed else "materialized", ""), about, now)
     if asset.observed and asset.data_version is None:
         return
-    run.assets.append(
+    metadata = _json.encode(asset.metadata) if asset.metadata else None
+    inputs = _json.encode(asset.inputs) if asset.inputs else None
+    run.assets += [
         AssetRow(
             key=asset.key,
-            partition=asset.partition or "",
+            partition=partition,
             run_id=run.run_id,
             no=task.no,
             at=now,
             data_version=asset.data_version,
-            metadata=_json.encode(asset.metadata) if asset.metadata else None,
+            metadata=metadata,
             code_version=asset.code_version,
-            inputs=_json.encode(asset.inputs) if asset.inputs else None,
+            inputs=inputs,
             data_time=asset.data_time,
             observed=asset.observed,
         )
-    )
+        for partition in (asset.partition or "", *asset.keys)
+    ]
     run.events.append(
         AssetRecorded(no=task.no, key=asset.key, partition=asset.partition, data_version=asset.data_version)
     )

@@ -86,10 +86,11 @@ class CheckResult(Value):
 class AssetEvent(Value):
     """An asset was materialized or, with `observed`, observed: by which partition, with which data version and
     metadata. `inputs`: the data versions of what it was made from, by key; `data_time`: up to when that is in it (epoch
-    seconds, none for now)."""
+    seconds, none for now). `keys`: the partitions of a range, where each has a value of its own."""
 
     key: str
     partition: str | None = None
+    keys: tuple[str, ...] = ()
     data_version: str | None = None
     metadata: dict[str, Any] = {}
     code_version: str | None = None

@@ -13,9 +13,9 @@ from plait.model.states import RunState, TaskState
 from plait.ports import ResultStore
 from plait.runtime.binding import ordered
 from plait.runtime.hosted import Hosted
-from plait.worker import io
 from plait.worker.failures import exception_of
 from plait.worker.loops import is_cancellation
+from plait.worker.values import load_value
 
 FAILED = (TaskState.FAILED, TaskState.CRASHED)
 
@@ -96,4 +96,4 @@ class Ends:
         return found
 
     def _loaded(self, stored: Stored, managers: Mapping[str, IOManager]) -> Any:
-        return io.load(managers, stored) if stored.format == io.FORMAT else self._results.get(stored)
+        return load_value(stored, managers, self._results.get)

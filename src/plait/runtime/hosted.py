@@ -8,10 +8,12 @@ from plait.engine.run import Run
 from plait.model.graph import RESULT, Graph
 from plait.model.ids import RunId, TaskNo
 from plait.model.outcome import Stored
+from plait.model.partitions import RANGE
 from plait.model.rows import AssetRow, RunRow
 from plait.model.stimuli import ExecutionFinished
 from plait.model.wire import RunInfo
 from plait.ports import RunStore
+from plait.worker.values import part_of
 
 OUTPUT_CACHE_BYTES = 64 << 20
 
@@ -91,19 +93,20 @@ class Hosted:
         the last one, also if another run has just made it."""
         return self._store.asset(key, self.row.partition or "") or self._store.asset(key, "")
 
-    def asset_value(self, key: str) -> Stored | None:
-        """An asset's value as it was last materialized."""
-        return self._value(self.asset_row(key))
+    def asset_row_of(self, key: str, partition: str) -> AssetRow | None:
+        """What is known of an asset for a partition."""
+        return self._store.asset(key, partition)
 
-    def asset_value_of(self, key: str, partition: str) -> Stored | None:
-        """An asset's value as it was last materialized for a partition."""
-        return self._value(self._store.asset(key, partition))
-
-    def _value(self, row: AssetRow | None) -> Stored | None:
+    def value_in(self, row: AssetRow | None) -> Stored | None:
+        """The value that an asset was materialized with; none where it was observed, or never made."""
         if row is None or row.observed:
             return None
         outputs = self._store.outputs(row.run_id, [row.no]).get(row.no, {})
-        return outputs.get(RESULT) or outputs.get(row.key)
+        stored = outputs.get(RESULT) or outputs.get(row.key)
+        if stored is None or not row.partition or RANGE in row.partition:
+            return stored
+        run = self._store.get_run(row.run_id)
+        return part_of(stored, row.key, row.partition) if run is not None and RANGE in (run.partition or "") else stored
 
     def dynamic_keys(self, name: str) -> Mapping[str, int]:
         """The keys of dynamic partitions."""

@@ -8,9 +8,9 @@ from plait.engine.partitions import edges, mappings
 from plait.engine.partitions.edges import Above
 from plait.engine.partitions.keysets import KeySet
 from plait.engine.partitions.mappings import AskCode, Sides
-from plait.engine.partitions.spaces import DynamicKeys, space_of
+from plait.engine.partitions.spaces import DynamicKeys, parse, space_of
 from plait.model.graph import Graph, TaskSpec
-from plait.model.partitions import Mapping, Slices
+from plait.model.partitions import RANGE, Mapping, Slices
 from plait.model.wire import MAPPED, Upstream
 from plait.runtime.hosted import Hosted
 
@@ -56,7 +56,7 @@ def value_of(hosted: Hosted, spec: TaskSpec, key: str) -> Upstream:
     the first one."""
     about: dict[str, Any] | None = spec.metadata.get("upstream", {}).get(key)
     if about is None or about["partitions"] is None:
-        return Upstream(one=hosted.asset_value(key))
+        return _alike(hosted, spec, key)
     mapping: Mapping = msgspec.convert(about["mapping"], Mapping)
     said = hosted.row.extra.get(MAPPED, {}).get(spec.key, {}).get(key)
     if said is not None:
@@ -64,7 +64,21 @@ def value_of(hosted: Hosted, spec: TaskSpec, key: str) -> Upstream:
     else:
         text, own = hosted.row.partition, spec.metadata.get("partitions")
         found = edges.above(mapping, own, about["partitions"], text, hosted.row.created_at, hosted.dynamic_keys, None)
-    values = [hosted.asset_value_of(key, each) for each in found.keys]
+    values = [hosted.value_in(hosted.asset_row_of(key, each)) for each in found.keys]
     if found.many:
         return Upstream(many=tuple(values), keys=tuple(found.keys))
     return Upstream(one=values[0]) if values else Upstream(many=())
+
+
+def _alike(hosted: Hosted, spec: TaskSpec, key: str) -> Upstream:
+    """The value of an asset of the same partitions, or of none. A run over several takes what was made for just these,
+    or the values of each, by key, where one of them is newer than that."""
+    whole, own, text = hosted.asset_row(key), spec.metadata.get("partitions"), hosted.row.partition
+    if own is not None and text is not None and RANGE in text:
+        space = space_of(edges.slices_of(own), hosted.dynamic_keys)
+        numbers = parse(space, text)
+        keys = [space.key(no) for no in numbers] if len(numbers) <= edges.MOST_KEYS else []
+        rows = [row for each in keys if (row := hosted.asset_row_of(key, each)) is not None]
+        if rows and len(rows) == len(keys) and (whole is None or max(row.at for row in rows) > whole.at):
+            return Upstream(many=tuple(hosted.value_in(row) for row in rows), keys=tuple(keys))
+    return Upstream(one=hosted.value_in(whole))

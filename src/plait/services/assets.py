@@ -166,9 +166,13 @@ class Assets:
 
     def _spec(self, key: str) -> AssetSpec:
         spec = self.index.specs.get(key)
+        if spec is None and not self.index.specs:
+            raise UsageError(
+                f"there is no asset {key!r}: none is deployed",
+                right="plait dev FILE, or name its FILE, where that goes",
+            )
         if spec is None:
-            known = ", ".join(sorted(self.index.specs)[:20]) or "none"
-            raise UsageError(f"there is no asset {key!r}", right=f"one of: {known}")
+            raise UsageError(f"there is no asset {key!r}", right=f"one of: {', '.join(sorted(self.index.specs)[:20])}")
         return spec
 
     def _texts(self, key: str, keys: KeySet) -> list[str]:

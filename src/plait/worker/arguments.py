@@ -36,6 +36,7 @@ from plait.model.outcome import Stored
 from plait.model.wire import Execution, RunInfo, Upstream
 from plait.ports import ResultStore
 from plait.worker import io
+from plait.worker.values import load_value
 
 STORED_PARAMS = "stored_params"
 """In the `extra` of a run: the parameters that JSON would not give back as they were, by name, as `Stored`."""
@@ -284,15 +285,14 @@ class _Resolver(msgspec.Struct):
         gone = [name for name, stored in found.items() if stored is None]
         if gone:
             raise LookupError(
-                f"{len(gone)} of the {len(found)} partitions of {key!r} that it is made from were never materialized: "
-                f"{', '.join(gone[:5])}{', ...' if len(gone) > 5 else ''}"
+                f"{len(gone)} of the {len(found)} partitions of {key!r} that it is made from have no value: "
+                f"{', '.join(gone[:5])}{', ...' if len(gone) > 5 else ''}. They were never materialized, or by a run "
+                "over several partitions that returned no dict by partition key"
             )
         return {name: self.load(stored) for name, stored in found.items()}
 
     def load(self, stored: Stored | None) -> Any:
-        if stored is not None and stored.format == io.FORMAT:
-            return io.load(self.graph.ios, stored)
-        return self.arguments.load(stored)
+        return load_value(stored, self.graph.ios, self.arguments.load) if stored is not None else None
 
     def element(self, binding: Element) -> Any:
         upstream = self.execution.upstream[f"@{binding.scope}/{binding.source}"]

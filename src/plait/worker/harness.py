@@ -328,7 +328,7 @@ class Harness:
             else:
                 manager = self._code.live(execution.run).ios[asset]
                 about = IOContext(asset, materials.partition_of(call.spec, context))
-                stored[name], told[name] = io.store(manager, about, value)
+                stored[name], told[name] = io.store(manager, about, value, materials.keys_of(call.spec, context))
         return stored, told
 
     def _store(self, execution: Execution, output: str, value: Any, key: str | None) -> Stored:

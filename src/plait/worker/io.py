@@ -3,7 +3,7 @@
 import atexit
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,13 +23,46 @@ class Kept(msgspec.Struct, frozen=True):
 
     asset: str
     partition: str | None = None
+    keys: tuple[str, ...] | None = None
+    """Of several partitions their keys: each has a value of its own."""
 
 
-def store(manager: IOManager, context: IOContext, value: Any) -> tuple[Stored, Mapping[str, Any]]:
-    """Have a value kept; the reference to it, and the metadata that the manager gave."""
+def reference(asset: str, partition: str | None, keys: tuple[str, ...] | None = None) -> Stored:
+    """The reference to a value that is kept; with `keys` to those of several partitions."""
+    return Stored(format=FORMAT, data=msgspec.json.encode(Kept(asset, partition, keys)))
+
+
+def store(
+    manager: IOManager, context: IOContext, value: Any, keys: Sequence[str] | None = None
+) -> tuple[Stored, Mapping[str, Any]]:
+    """Have a value kept, with `keys` those of several partitions; the reference to it, and the metadata that the
+    manager gave."""
+    if keys is not None:
+        return _store_each(manager, context, value, keys)
     metadata = set_up(manager).store(context, value)
-    data = msgspec.json.encode(Kept(context.key, context.partition))
-    return Stored(format=FORMAT, data=data), metadata or {}
+    return reference(context.key, context.partition), metadata or {}
+
+
+def _store_each(
+    manager: IOManager, context: IOContext, value: Any, keys: Sequence[str]
+) -> tuple[Stored, Mapping[str, Any]]:
+    """Have the values of several partitions kept, each for itself, and the metadata of the last one. Raises TypeError
+    for a value that is not by their keys."""
+    if not isinstance(value, dict) or set(value) != set(keys):
+        raise TypeError(
+            f"asset {context.key!r} is kept partition by partition, so what a run over several of them returns is a "
+            f"dict by their keys, not {_shape(value)}: return {{key: ... for key in context.partition_keys}}"
+        )
+    metadata: Mapping[str, Any] | None = {}
+    for key in keys:
+        metadata = set_up(manager).store(IOContext(context.key, key, context.metadata), value[key])
+    return reference(context.key, context.partition, tuple(keys)), metadata or {}
+
+
+def _shape(value: Any) -> str:
+    if not isinstance(value, dict):
+        return type(value).__name__
+    return f"one with the keys {', '.join(map(repr, list(value)[:3]))}{', ...' if len(value) > 3 else ''}"
 
 
 def load(managers: Mapping[str, IOManager], stored: Stored) -> Any:
@@ -38,6 +71,8 @@ def load(managers: Mapping[str, IOManager], stored: Stored) -> Any:
     manager = managers.get(kept.asset)
     if manager is None:
         raise LookupError(f"asset {kept.asset!r} was kept by an IO manager, and its definition names none now")
+    if kept.keys is not None:
+        return {key: set_up(manager).load(IOContext(kept.asset, key)) for key in kept.keys}
     return set_up(manager).load(IOContext(kept.asset, kept.partition))
 
 

@@ -1,6 +1,6 @@
 """What an execution has to tell of assets: which it materialized or observed, and what its checks came to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -9,6 +9,7 @@ from plait.authoring.context import Context
 from plait.model.graph import TaskSpec
 from plait.model.hashes import blake2b
 from plait.model.outcome import AssetEvent, CheckResult, Outcome
+from plait.model.partitions import RANGE
 from plait.model.wire import Execution
 from plait.worker.fingerprint import fingerprint
 
@@ -26,20 +27,46 @@ def selected(spec: TaskSpec) -> tuple[str, ...]:
     return tuple(output.asset for output in spec.outputs if output.asset is not None)
 
 
+def keys_of(spec: TaskSpec, context: Context) -> list[str] | None:
+    """The keys of the partitions, where a step is for several; none where it is for one."""
+    partition = partition_of(spec, context)
+    return context.partition_keys if partition is not None and RANGE in partition else None
+
+
 def materialized(
     spec: TaskSpec | None, emitted: Mapping[str, Any], context: Context, execution: Execution, told: Mapping[str, Any]
 ) -> tuple[AssetEvent, ...]:
     """The assets among the outputs. `told`: by output, the metadata that its IO manager gave."""
     if spec is None:
         return ()
+    keys = keys_of(spec, context)
     return tuple(
-        _event(spec, output.asset, context, execution, told.get(output.name) or {})
+        _event(
+            spec,
+            output.asset,
+            context,
+            execution,
+            told.get(output.name) or {},
+            tuple(keys) if keys is not None and is_by_key(emitted[output.name], keys) else (),
+        )
         for output in spec.outputs
         if output.asset is not None and output.name in emitted
     )
 
 
-def _event(spec: TaskSpec, key: str, context: Context, execution: Execution, told: Mapping[str, Any]) -> AssetEvent:
+def is_by_key(value: Any, keys: Sequence[str]) -> bool:
+    """Whether a value has one for each of these partitions."""
+    return isinstance(value, dict) and len(value) == len(keys) and set(value) == set(keys)
+
+
+def _event(
+    spec: TaskSpec,
+    key: str,
+    context: Context,
+    execution: Execution,
+    told: Mapping[str, Any],
+    keys: tuple[str, ...],
+) -> AssetEvent:
     about: dict[str, Any] = spec.metadata.get("assets", {}).get(key, {})
     used = {dep: execution.versions[dep] for dep in about.get("deps", ()) if dep in execution.versions}
     inputs = {dep: version for dep, (version, _) in used.items()}
@@ -52,6 +79,7 @@ def _event(spec: TaskSpec, key: str, context: Context, execution: Execution, tol
     return AssetEvent(
         key=key,
         partition=partition_of(spec, context),
+        keys=keys,
         data_version=version or f"{execution.run.run_id}.{execution.no}.{execution.token}",
         metadata={**told, **context.metadata, **context.asset_metadata.get(key, {})},
         code_version=code_version,
