@@ -82,3 +82,17 @@ def test_a_location_that_stays_as_it_was_costs_the_database_nothing(tmp_path: Pa
     put(tmp_path / "f.py", FILE.format(schedule="0 6 * * *"))
     assert deployments.sync(file).deployed == ["f"]
     assert asked
+
+
+def test_a_file_that_goes_as_soon_as_it_is_deployed_is_taken_out(tmp_path: Path):
+    """Between two looks: at the second one all is as it was before it came."""
+    store = MemoryStore()
+    deployments = Deployments(store, FakeClock())
+    put(tmp_path / "good.py", FILE.format(schedule="0 6 * * *").replace("f()", "good()"))
+    for _ in range(2):
+        deployments.sync(str(tmp_path))
+    going = Path(put(tmp_path / "going.py", FILE.format(schedule="0 6 * * *").replace("f()", "going()")))
+    assert deployments.sync(str(tmp_path)).deployed == ["going"]
+    going.unlink()
+    assert deployments.sync(str(tmp_path)).gone == ["going"]
+    assert [row.workflow for row in store.definitions.deployments()] == ["good"]

@@ -70,6 +70,7 @@ class Deployments:
         settled = self._settled.get(location)
         if settled is not None and settled[0] == stamps:
             return Synced(errors=list(settled[1]))
+        self._settled.pop(location, None)  # a file that came may go before the next look: then all looks as it was
         known = {row.path: row for row in self._store.definitions.files(location)}
         changed = [path for path, stamp in stamps.items() if path not in known or known[path].stamp != stamp]
         missing = [path for path in known if path not in stamps]
