@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from plait import dag, flow
 from plait.bootstrap import Settings, open_session
 from plait.model.ids import RunId
 from plait.runtime.session import Session
@@ -112,3 +113,23 @@ class FileRun:
     def attempts(self, key: str) -> list[int]:
         """The attempts of a task's runs."""
         return [task.attempt for task in self.tasks if task.key == key]
+
+
+def in_flow(step: Any) -> Any:
+    """What a step comes to, called by a flow."""
+
+    @flow
+    def pipeline() -> Any:
+        return step()
+
+    return pipeline()
+
+
+def in_dag(step: Any) -> Any:
+    """What a step comes to, alone in a dag."""
+
+    @dag
+    def graph() -> Any:
+        return step()
+
+    return graph()
