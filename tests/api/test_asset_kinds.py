@@ -21,7 +21,7 @@ from plait import (
     observe,
 )
 from plait.authoring.definitions import Definitions
-from plait.engine.assets.staleness import Status, assess, row_getter
+from plait.engine.assets.staleness import Known, Status, assess
 from plait.model.assets import AssetKind, HistoryEvent
 from plait.runtime.session import Session
 from tests.api.helpers import Tally, states
@@ -151,7 +151,7 @@ def test_what_is_observed_makes_stale_what_is_made_from_it(session: Session):
 
     def status() -> tuple[Status, list[str]]:
         index = found.asset_index()
-        each = assess(index, row_getter(index, session.store, None))["offer"]
+        each = assess(index, Known(index, session.store, None, session.scheduler.clock.now()))["offer"]
         return each.status, [cause.text for cause in each.causes]
 
     assert materialize(look, offer) == {"offer": 1}

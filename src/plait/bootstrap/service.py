@@ -300,7 +300,7 @@ def request_run(  # noqa: PLR0913  each is one option of who asks
 
     now, run_id = SystemClock().now(), Uuid7Source().run_id()
     if workflow is None:
-        live = asset_job(definitions, select, store, partition)
+        live = asset_job(definitions, select, store, partition, now)
         request = assets_request(definitions, live, select, run_id, partition, now, store.partitions.keys)
     else:
         results = result_store(settings)

@@ -160,13 +160,18 @@ def _planned(typed: Typed, store: RunStore, definitions: Definitions, asked: Ask
 
 
 def _selected(definitions: Definitions, store: RunStore, select: str | None) -> list[str]:
+    from plait import bootstrap
     from plait.engine.assets import staleness
     from plait.engine.assets.selection import select as selected
+    from plait.engine.partitions.answers import Answers
+    from plait.worker.asking import ask_here
 
     index = definitions.asset_index()
     if select is None:
         return index.runnable()
-    states = staleness.states(index, staleness.row_getter(index, store, None))
+    answers = Answers(ask_here)
+    known = staleness.Known(index, store, None, bootstrap.clock().now(), lambda key: answers)
+    states = staleness.states(index, known)
     found = selected(select, index, states)
     return [key for key in index.keys if key in set(found)]
 

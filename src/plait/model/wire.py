@@ -15,8 +15,8 @@ DATA_INTERVAL = "data_interval"
 PARTITION_KEYS = "partition_keys"
 """Likewise: the keys of a run for several partitions, where only a store knows them."""
 MAPPED = "mapped"
-"""Likewise: the upstream partitions that custom mappings named when the run was made, by node and asset: keys, and
-whether they may be any number."""
+"""Likewise: the upstream partitions that custom mappings named when the run was made, by node and asset: the
+edges of their ranges, and whether they may be any number."""
 
 
 class RunInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):

@@ -13,7 +13,7 @@ from plait.engine.partitions import edges, mappings
 from plait.engine.partitions.keysets import EMPTY, KeySet, joined
 from plait.engine.partitions.mappings import AskCode, Sides
 from plait.engine.partitions.spaces import MultiSpace, Space, WindowSpace, parse, space_of
-from plait.model.assets import AssetKind, HistoryEvent
+from plait.model.assets import AssetKind
 from plait.model.errors import DefinitionError, UserError
 from plait.model.hashes import blake2b
 from plait.model.rows import AssetEventRow, RunRow
@@ -25,7 +25,6 @@ WHOLE = KeySet.span(0, 1)
 """The one partition of an asset without partitions."""
 OPEN = [state.value for state in RunState if state not in RUN_TERMINAL]
 MOST_OPEN = 10_000
-_events = msgspec.json.Decoder(HistoryEvent)
 
 
 @dataclass
@@ -286,8 +285,3 @@ def mark_of(row: AssetEventRow) -> bytes:
     """What tells an update from all others (8 bytes)."""
     text = msgspec.msgpack.encode((row.key, row.partition, row.at, row.run_id, row.no))
     return blake2b(text, digest_size=8).digest()
-
-
-def version_in(row: AssetEventRow) -> str | None:
-    """The data version that an event tells."""
-    return _events.decode(row.data).data_version

@@ -29,11 +29,13 @@ def definitions_of(assets: Sequence[Any]) -> Definitions:
     return definitions
 
 
-def asset_job(definitions: Definitions, select: str | None, store: RunStore, partition: str | None) -> LiveGraph:
+def asset_job(
+    definitions: Definitions, select: str | None, store: RunStore, partition: str | None, now: float
+) -> LiveGraph:
     """The graph that makes a selection of assets; the store answers what the selection asks of it."""
-    index = definitions.asset_index()
-    row_of = staleness.row_getter(index, store, partition)
-    return definitions.asset_job(select, "assets", staleness.states(index, row_of))
+    index, answers = definitions.asset_index(), Answers(ask_here)
+    known = staleness.Known(index, store, partition, now, lambda key: answers)
+    return definitions.asset_job(select, "assets", staleness.states(index, known))
 
 
 def assets_request(

@@ -18,6 +18,7 @@ import msgspec
 from plait.engine import schedules
 from plait.engine.assets import jobs
 from plait.engine.assets.index import AssetIndex, Deployed, Source, deployed
+from plait.engine.assets.news import version_in
 from plait.engine.automation.look import Automated, Look, States
 from plait.engine.partitions.keysets import EMPTY, KeySet
 from plait.engine.partitions.mappings import AskCode
@@ -27,7 +28,7 @@ from plait.model.hashes import blake2b
 from plait.model.rows import AssetEventRow, AutomationRow, RunRow
 from plait.model.schedules import Cron
 from plait.model.states import RunState
-from plait.runtime.asset_facts import MOST_OPEN, OPEN, WHOLE, AssetFacts, Happened, mark_of, version_in
+from plait.runtime.asset_facts import MOST_OPEN, OPEN, WHOLE, AssetFacts, Happened, mark_of
 from plait.runtime.partitioned import mapped_extra
 from plait.runtime.run_request import RunRequest, first_row
 from plait.runtime.scheduler import Scheduler

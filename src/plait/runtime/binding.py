@@ -47,12 +47,22 @@ def upstream_of(hosted: Hosted, task: TaskRun) -> dict[str, Upstream]:
 def versions_of(hosted: Hosted, task: TaskRun) -> dict[str, tuple[str, float]]:
     """The data versions of what a task run makes assets from, and up to when they are, as far as known."""
     about: dict[str, dict[str, Any]] = task.node.spec.metadata.get("assets", {})
-    found: dict[str, tuple[str, float]] = {}
+    upstream: dict[str, dict[str, Any]] = task.node.spec.metadata.get("upstream", {})
+    mapped = {key for key, each in upstream.items() if each["partitions"] is not None}
+    found = _changes(hosted, task, mapped) if mapped else {}
     for key in dict.fromkeys(key for each in about.values() for key in each["deps"]):
-        row = hosted.asset_row(key)
+        row = hosted.asset_row(key) if key not in mapped else None
         if row is not None and row.data_version is not None:
             found[key] = (row.data_version, row.data_time if row.data_time is not None else row.at)
     return found
+
+
+def _changes(hosted: Hosted, task: TaskRun, mapped: Iterable[str]) -> dict[str, tuple[str, float]]:
+    """What stands for the versions of assets of which other partitions are used than the run's own."""
+    from plait.runtime import partitioned  # as above
+
+    found = {key: partitioned.change_of(hosted, task.node.spec, key) for key in mapped}
+    return {key: change for key, change in found.items() if change is not None}
 
 
 def _leaves(bindings: Iterable[Binding]) -> Iterator[Binding]:

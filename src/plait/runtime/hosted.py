@@ -108,6 +108,11 @@ class Hosted:
         run = self._store.get_run(row.run_id)
         return part_of(stored, row.key, row.partition) if run is not None and RANGE in (run.partition or "") else stored
 
+    @property
+    def history(self) -> RunStore:
+        """Who tells what happened to assets."""
+        return self._store
+
     def dynamic_keys(self, name: str) -> Mapping[str, int]:
         """The keys of dynamic partitions."""
         return self._store.partitions.keys(name)

@@ -4,11 +4,12 @@ from typing import Any
 
 import msgspec
 
+from plait.engine.assets.news import News
 from plait.engine.partitions import edges, mappings
 from plait.engine.partitions.edges import Above
 from plait.engine.partitions.keysets import KeySet
 from plait.engine.partitions.mappings import AskCode, Sides
-from plait.engine.partitions.spaces import DynamicKeys, parse, space_of
+from plait.engine.partitions.spaces import DynamicKeys, Space, parse, space_of
 from plait.model.graph import Graph, TaskSpec
 from plait.model.partitions import RANGE, Mapping, Slices
 from plait.model.wire import MAPPED, Upstream
@@ -20,16 +21,16 @@ def mapped_extra(
 ) -> dict[str, Any]:
     """What a run for a partition text keeps in its `extra` of what custom mappings say: they are asked by who makes the
     run, once. Raises MappingUnknown when one has no answer."""
-    found: dict[str, dict[str, tuple[list[str], bool]]] = {}
+    found: dict[str, dict[str, tuple[list[int], bool]]] = {}
     for node in graph.nodes:
         abouts: dict[str, dict[str, Any]] = node.metadata.get("upstream", {})
         for key, about in abouts.items():
             if about["partitions"] is None or not edges.is_asked(about["mapping"]):
                 continue
             mapping: Mapping = msgspec.convert(about["mapping"], Mapping)
-            own = node.metadata.get("partitions")
-            keys, many = edges.above(mapping, own, about["partitions"], text, now, dynamic or _none, ask)
-            found.setdefault(node.key, {})[key] = keys, many
+            own, up = node.metadata.get("partitions"), space_of(edges.slices_of(about["partitions"]), dynamic or _none)
+            keys, many = edges.above(mapping, own, up, text, now, dynamic or _none, ask)
+            found.setdefault(node.key, {})[key] = list(keys.bounds), many
     return {MAPPED: found} if found else {}
 
 
@@ -51,23 +52,43 @@ def _none(name: str) -> dict[str, int]:
     return {}
 
 
+def _above(hosted: Hosted, spec: TaskSpec, key: str) -> tuple[Space, Above]:
+    """Which partitions of asset `key` a task of a run is made from: as was said when the run was made, if only user
+    code knows it."""
+    about = spec.metadata["upstream"][key]
+    up = space_of(edges.slices_of(about["partitions"]), hosted.dynamic_keys)
+    said = hosted.row.extra.get(MAPPED, {}).get(spec.key, {}).get(key)
+    if said is not None:
+        bounds, many = said
+        return up, Above(KeySet(tuple(bounds)), many)
+    mapping: Mapping = msgspec.convert(about["mapping"], Mapping)
+    text, own = hosted.row.partition, spec.metadata.get("partitions")
+    return up, edges.above(mapping, own, up, text, hosted.row.created_at, hosted.dynamic_keys, None)
+
+
 def value_of(hosted: Hosted, spec: TaskSpec, key: str) -> Upstream:
     """The value of asset `key` that a task of a run takes. `many` with no keys stands for nothing: the partition before
     the first one."""
     about: dict[str, Any] | None = spec.metadata.get("upstream", {}).get(key)
     if about is None or about["partitions"] is None:
         return _alike(hosted, spec, key)
-    mapping: Mapping = msgspec.convert(about["mapping"], Mapping)
-    said = hosted.row.extra.get(MAPPED, {}).get(spec.key, {}).get(key)
-    if said is not None:
-        found = Above(*said)
-    else:
-        text, own = hosted.row.partition, spec.metadata.get("partitions")
-        found = edges.above(mapping, own, about["partitions"], text, hosted.row.created_at, hosted.dynamic_keys, None)
-    values = [hosted.value_in(hosted.asset_row_of(key, each)) for each in found.keys]
+    up, found = _above(hosted, spec, key)
+    keys = edges.texts(up, found.keys)
+    values = [hosted.value_in(hosted.asset_row_of(key, each)) for each in keys]
     if found.many:
-        return Upstream(many=tuple(values), keys=tuple(found.keys))
+        return Upstream(many=tuple(values), keys=tuple(keys))
     return Upstream(one=values[0]) if values else Upstream(many=())
+
+
+def change_of(hosted: Hosted, spec: TaskSpec, key: str) -> tuple[str, float] | None:
+    """What stands for the data version of the partitions of asset `key` that a task of a run is made from, and up to
+    when they are: the last change among them; none when there is none."""
+    up, found = _above(hosted, spec, key)
+    change = News(hosted.history).latest(key, up, found.keys)
+    if change is None:
+        return None
+    row = hosted.asset_row_of(key, change.event.partition)
+    return change.mark, row.data_time if row is not None and row.data_time is not None else change.at
 
 
 def _alike(hosted: Hosted, spec: TaskSpec, key: str) -> Upstream:

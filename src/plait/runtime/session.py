@@ -162,9 +162,9 @@ class Session:
         """Make a run that materializes a selection of assets. Raises ParameterError for a wrong partition."""
         from plait.runtime.asset_requests import asset_job, assets_request  # heavy: see there
 
-        live = asset_job(definitions, select, self.store, partition)
-        run_id = self.scheduler.ids.run_id()
         now = self.scheduler.clock.now()
+        live = asset_job(definitions, select, self.store, partition, now)
+        run_id = self.scheduler.ids.run_id()
         request = assets_request(definitions, live, select, run_id, partition, now, self.partitions.keys)
         return self._create(live, request, None)
 

@@ -6,19 +6,22 @@ from typing import Any
 import msgspec
 
 from plait.engine.assets import freshness, staleness
-from plait.engine.assets.index import AssetIndex, deployed
+from plait.engine.assets.index import AssetIndex, Deployed, Source, deployed
 from plait.engine.assets.selection import select
 from plait.engine.assets.staleness import Staleness, Status
 from plait.engine.automation.explain import Explained, explain, why_not
+from plait.engine.partitions.answers import Answers
 from plait.engine.partitions.edges import slices_of
 from plait.engine.partitions.keysets import KeySet
 from plait.engine.partitions.spaces import space_of, text_of
-from plait.model.assets import AssetGraph, AssetKind, AssetSpec, HistoryEvent
+from plait.model.assets import AssetKind, AssetSpec, HistoryEvent
 from plait.model.automation import Decision
 from plait.model.errors import UsageError
 from plait.model.rows import AssetEventRow, AssetRow
 from plait.ports import Clock, RunStore
 from plait.services.views import iso
+from plait.worker.asking import Question
+from plait.worker.isolated import ask_isolated
 
 _events = msgspec.json.Decoder(HistoryEvent)
 
@@ -104,16 +107,34 @@ class WhyView(msgspec.Struct, kw_only=True):
 
 
 class Assets:
-    """Looks at assets: those of a graph or, without one, those that are deployed in the database."""
+    """Looks at assets: those that are `defined` somewhere or, without that, those that are deployed in the database.
+    Custom mappings of partitions are asked in a process of their own."""
 
-    def __init__(self, store: RunStore, clock: Clock, graph: AssetGraph | None = None):
+    def __init__(self, store: RunStore, clock: Clock, defined: Deployed | None = None):
         self._store = store
         self._clock = clock
-        self.index = AssetIndex(graph if graph is not None else deployed(store.definitions.files()).graph)
+        found = defined if defined is not None else deployed(store.definitions.files())
+        self.index = AssetIndex(found.graph)
+        self._sources = found.sources
+        self._answers: dict[Source, Answers] = {}
+
+    def _known(self, partition: str | None) -> staleness.Known:
+        return staleness.Known(self.index, self._store, partition, self._clock.now(), self._ask_of)
+
+    def _ask_of(self, key: str) -> Answers | None:
+        """Who answers for the custom mappings of an asset."""
+        source = self._sources.get(key)
+        if source is None:
+            return None
+        if source not in self._answers:
+            self._answers[source] = Answers(
+                lambda ref, keys: ask_isolated(Question(ref=ref, keys=tuple(keys)), source.location, [source.path])
+            )
+        return self._answers[source]
 
     def views(self, selection: str | None = None, partition: str | None = None) -> list[AssetView]:
         """The assets that are selected, upstream ones first. Raises UsageError for a wrong selection."""
-        row_of = staleness.row_getter(self.index, self._store, partition)
+        row_of = self._known(partition)
         states = staleness.states(self.index, row_of)
         keys = select(selection, self.index, states) if selection else self.index.keys
         found = staleness.assess(self.index, row_of)
@@ -122,13 +143,13 @@ class Assets:
     def stale(self, selection: str | None = None, partition: str | None = None) -> list[AssetView]:
         """Those of them that are missing, or would come out differently now."""
         wanted = (Status.STALE.value, Status.MISSING.value)
-        return [view for view in self.views(selection, partition) if view.status in wanted]
+        return [view for view in self.views(selection, partition) if view.status in wanted or view.causes]
 
     def show(self, key: str, partition: str | None = None, history: int = 20) -> AssetDetail:
         """One asset, with the last `history` things that happened to it (or to the partition). Raises UsageError when
         there is no such asset."""
         spec = self._spec(key)
-        row_of = staleness.row_getter(self.index, self._store, partition)
+        row_of = self._known(partition)
         view = self._view(key, row_of(key), staleness.assess(self.index, row_of)[key])
         events = self._store.asset_history(key, partition=partition, limit=history)
         return AssetDetail(

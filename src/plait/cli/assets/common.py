@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from plait.cli.common import open_store
 
 if TYPE_CHECKING:
-    from plait.model.assets import AssetGraph
+    from plait.engine.assets.index import Deployed
     from plait.services.assets import Assets, AssetView
 
 NONE = "no asset is defined here: write one with @asset, or name a file: plait assets list flows.py"
@@ -24,18 +24,19 @@ def assets_of(target: str | None) -> Iterator[Assets]:
     from plait.services.assets import Assets
 
     with open_store() as store:
-        yield Assets(store, bootstrap.clock(), graph_of(target) if target is not None else None)
+        yield Assets(store, bootstrap.clock(), defined_in(target) if target is not None else None)
 
 
-def graph_of(target: str) -> AssetGraph:
-    """The asset graph of a target."""
+def defined_in(target: str) -> Deployed:
+    """The assets of a target, and in which of its files they are."""
+    from plait.engine.assets.index import Deployed, Source
     from plait.model.errors import LoadError
     from plait.worker.isolated import Request, load_isolated
 
     found = load_isolated(Request(target=target, graphs=True))
     if found.errors:
         raise LoadError(found.errors[0].error)
-    return found.defined
+    return Deployed(found.defined, {asset.key: Source(asset.file, target) for asset in found.assets})
 
 
 def state(view: AssetView) -> tuple[str, str | None]:

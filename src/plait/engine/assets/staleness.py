@@ -5,18 +5,25 @@ what it was made from, so that making the same again changes nothing; without a 
 remembers the data versions that it was made from.
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
 from plait.engine.assets.index import AssetIndex
+from plait.engine.assets.news import KINDS, History, News
+from plait.engine.partitions import edges, mappings
+from plait.engine.partitions.answers import MappingUnknown
+from plait.engine.partitions.keysets import EMPTY, KeySet
+from plait.engine.partitions.mappings import AskCode, Sides
+from plait.engine.partitions.spaces import Space, parse, space_of
+from plait.model import partitions as model
 from plait.model.assets import AssetKind
+from plait.model.errors import ParameterError
 from plait.model.hashes import blake2b
 from plait.model.policies import Value
-from plait.model.rows import AssetEventRow, AssetRow
+from plait.model.rows import AssetRow
 
 
 class Status(StrEnum):
@@ -28,7 +35,8 @@ class Status(StrEnum):
 
 
 class Cause(Value):
-    """Why an asset is stale: `kind` is missing, code, data, deps or upstream; `about`: the asset that it comes from."""
+    """Why an asset is stale: `kind` is missing, code, data, deps or upstream; `about`: the asset that it comes from.
+    `unknown` is none, but that nobody can say: a custom mapping of partitions fails."""
 
     kind: str
     text: str
@@ -54,7 +62,8 @@ def version_of(code_version: str, inputs: Mapping[str, str]) -> str:
 
 def assess(index: AssetIndex, row_of: Callable[[str], AssetRow | None]) -> dict[str, Staleness]:
     """All assets of a graph, by key, upstream ones first. `row_of` gives the latest materialization (or observation)
-    of each; of partitioned ones that of the partition that is asked about."""
+    of each; of partitioned ones that of the partition that is asked about. What is made from other partitions of an
+    asset is looked at by a `Known` only."""
     found: dict[str, Staleness] = {}
     rows = {key: row_of(key) for key in index.specs}
     for key, spec in index.specs.items():
@@ -64,8 +73,11 @@ def assess(index: AssetIndex, row_of: Callable[[str], AssetRow | None]) -> dict[
         elif row is None:
             found[key] = Staleness(key=key, status=Status.MISSING, causes=(_NEVER,))
         else:
-            causes = (*_own(spec.code_version, row), *_from_upstream(index, row, rows, found))
-            found[key] = Staleness(key=key, status=Status.STALE if causes else Status.FRESH, causes=causes)
+            causes = [*_own(spec.code_version, row), *_from_upstream(index, row, rows, found)]
+            if isinstance(row_of, Known):
+                causes += row_of.mapped_causes(row)
+            stale = any(cause.kind != "unknown" for cause in causes)
+            found[key] = Staleness(key=key, status=Status.STALE if stale else Status.FRESH, causes=tuple(causes))
     return found
 
 
@@ -111,31 +123,136 @@ def changed(index: AssetIndex, row_of: Callable[[str], AssetRow | None]) -> set[
 # --- asking a store ---------------------------------------------------------------------------------------------------
 
 
-class Rows(Protocol):
+class Keys(Protocol):
+    """The keys of dynamic partitions (the port `PartitionStore` has them)."""
+
+    def keys(self, name: str) -> Mapping[str, int]:
+        """With their numbers."""
+        ...
+
+
+class Rows(History, Protocol):
     """What is asked of a store of runs (the port `RunStore` has it)."""
+
+    @property
+    def partitions(self) -> Keys: ...
 
     def asset(self, key: str, partition: str) -> AssetRow | None:
         """The latest materialization of one asset's partition."""
         ...
 
-    def asset_history(self, key: str, *, kinds: Sequence[str] = (), limit: int = 50) -> list[AssetEventRow]:
-        """What happened to an asset, newest first."""
-        ...
+
+MOST_OTHERS = 100
+"""Partitions of an asset that are looked at to find one that is stale, when nobody asks about one (C8)."""
 
 
-def row_getter(index: AssetIndex, rows: Rows, partition: str | None) -> Callable[[str], AssetRow | None]:
-    """Gives what is known of assets: of partitioned ones of this partition or, where none is meant, of the one that was
-    materialized last."""
+class Known:
+    """What is known of assets at a moment: called with a key, it gives the row of the asset; of partitioned ones that
+    of `partition` or, where none is meant, of the one that was materialized last, unless another one is stale because
+    other partitions that it is made from were made anew. `ask_of` gives who answers for the custom mappings of an
+    asset."""
 
-    def row_of(key: str) -> AssetRow | None:
-        if index.specs[key].partitions is None:
-            return rows.asset(key, "")
-        if partition is not None:
-            return rows.asset(key, partition)
-        events = rows.asset_history(key, kinds=("materialized", "observed"), limit=1)
-        return rows.asset(key, events[0].partition) if events else None
+    def __init__(
+        self,
+        index: AssetIndex,
+        rows: Rows,
+        partition: str | None,
+        now: float,
+        ask_of: Callable[[str], AskCode | None] = lambda key: None,
+    ):
+        self._index = index
+        self._rows = rows
+        self._partition = partition
+        self._now = now
+        self._ask_of = ask_of
+        self._news = News(rows)
+        self._found: dict[str, AssetRow | None] = {}
+        self._spaces: dict[str, Space] = {}
 
-    return functools.cache(row_of)
+    def __call__(self, key: str) -> AssetRow | None:
+        """The row of an asset."""
+        if key not in self._found:
+            self._found[key] = self._row_of(key)
+        return self._found[key]
+
+    def _row_of(self, key: str) -> AssetRow | None:
+        if self._index.specs[key].partitions is None:
+            return self._rows.asset(key, "")
+        if self._partition is not None:
+            return self._rows.asset(key, self._partition)
+        events = self._rows.asset_history(key, kinds=KINDS, limit=1)
+        row = self._rows.asset(key, events[0].partition) if events else None
+        if row is None or self._is_stale(row):
+            return row
+        return next((other for other in self._others(key) if self._is_stale(other)), row)
+
+    def _is_stale(self, row: AssetRow) -> bool:
+        return any(cause.kind != "unknown" for cause in self.mapped_causes(row))
+
+    def _others(self, key: str) -> Iterator[AssetRow]:
+        """Partitions of an asset that were made, and are made from what was made last of others."""
+        seen: set[int] = set()
+        space = self._space(key)
+        for dep, mapping in self._mapped(key):
+            try:
+                found = mappings.downstream(mapping, self._news.recent(dep, self._space(dep)), self._sides(key, dep))
+            except MappingUnknown:  # which is told of the row that is there
+                continue
+            for no in found.page(0, MOST_OTHERS):
+                row = self._rows.asset(key, space.key(no)) if no not in seen else None
+                seen.add(no)
+                if row is not None:
+                    yield row
+
+    def mapped_causes(self, row: AssetRow) -> list[Cause]:
+        """Why a partition is stale, as far as it is made from other partitions of an asset than its own."""
+        causes: list[Cause] = []
+        used = _inputs.decode(row.inputs) if row.inputs else {}
+        for dep, mapping in self._mapped(row.key):
+            try:
+                keys = self._made_from(row, dep, mapping)
+            except MappingUnknown as error:
+                text = f"nobody can say which partitions of {dep} it is made from: {error}"
+                causes.append(Cause(kind="unknown", text=text, about=dep))
+                continue
+            change = self._news.latest(dep, self._space(dep), keys)
+            if change is not None and used.get(dep) != change.mark:
+                text = f"upstream {dep} has newer data for {change.text}"
+                causes.append(Cause(kind="data", text=text, about=dep))
+        return causes
+
+    def _mapped(self, key: str) -> list[tuple[str, model.Mapping]]:
+        """The partitioned assets of which an asset is made from other partitions, and how they map."""
+        found: list[tuple[str, model.Mapping]] = []
+        spec = self._index.specs[key]
+        if not self._index.mapped(key):
+            return found
+        for dep in spec.deps:
+            if dep.key in self._index.mapped(key):
+                mapping = edges.mapping_of(spec.partitions, self._index.specs[dep.key].partitions, dep.mapping)
+                if mapping is not None:
+                    found.append((dep.key, mapping))
+        return found
+
+    def _made_from(self, row: AssetRow, dep: str, mapping: model.Mapping) -> KeySet:
+        up = self._space(dep)
+        if self._index.specs[row.key].partitions is None:
+            return up.all(self._now).tail(mapping.count) if isinstance(mapping, model.Last) else up.all(self._now)
+        try:
+            keys = parse(self._space(row.key), row.partition)
+        except ParameterError:  # of an older definition
+            return EMPTY
+        return mappings.upstream(mapping, keys, self._sides(row.key, dep)).keys
+
+    def _sides(self, key: str, dep: str) -> Sides:
+        return Sides(self._space(key), self._space(dep), self._now, self._ask_of(key))
+
+    def _space(self, key: str) -> Space:
+        if key not in self._spaces:
+            spec = self._index.specs[key].partitions
+            assert spec is not None  # only partitioned assets are mapped
+            self._spaces[key] = space_of(edges.slices_of(spec), self._rows.partitions.keys)
+        return self._spaces[key]
 
 
 def states(index: AssetIndex, row_of: Callable[[str], AssetRow | None]) -> dict[str, Callable[[], set[str]]]:

@@ -58,42 +58,41 @@ def is_own(mapping: Mapping | None, down: Plain | None, up: Plain | None) -> boo
 
 
 class Above(NamedTuple):
-    """The upstream partitions of a run's partition: their keys, in order, of which the text names one or (with `many`)
-    any number. None of them is there for the first partitions of what is made from its own past."""
+    """The upstream partitions of a run's partition: the text names one or (with `many`) any number. None of them is
+    there for the first partitions of what is made from its own past."""
 
-    keys: list[str]
+    keys: KeySet
     many: bool
 
 
 def above(
     mapping: Mapping,
     down: Plain | None,
-    up: Plain,
+    up: Space,
     text: str | None,
     now: float,
     dynamic: DynamicKeys,
     ask: AskCode | None,
 ) -> Above:
     """Which upstream partitions a run for a partition text (none: it has no partitions) is made from."""
-    space = space_of(slices_of(up), dynamic)
     if down is None or text is None:
         if isinstance(mapping, Last):
-            return _keys(space, space.all(now).tail(mapping.count), many=mapping.count > 1)
-        return _keys(space, space.all(now), many=True)
+            return Above(up.all(now).tail(mapping.count), many=mapping.count > 1)
+        return Above(up.all(now), many=True)
     below = space_of(slices_of(down), dynamic)
-    keys = parse(below, text)
-    found = mappings.upstream(mapping, keys, Sides(below, space, now, ask))
+    found = mappings.upstream(mapping, parse(below, text), Sides(below, up, now, ask))
     single = len(found.keys) + len(found.missing) == 1 and not isinstance(mapping, All)
-    return _keys(space, found.keys, many=not single)
+    return Above(found.keys, many=not single)
 
 
 MOST_KEYS = 10_000
 
 
-def _keys(space: Space, keys: KeySet, *, many: bool) -> Above:
+def texts(space: Space, keys: KeySet) -> list[str]:
+    """The keys of partitions whose values are to be loaded. Raises DefinitionError when they are too many."""
     if len(keys) > MOST_KEYS:
         raise DefinitionError(
             f"{len(keys):,} partitions are too many to be loaded at once",
             right="name the asset in deps, and read what you need of it yourself",
         )
-    return Above([space.key(no) for no in keys], many)
+    return [space.key(no) for no in keys]
