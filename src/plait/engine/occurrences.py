@@ -210,6 +210,11 @@ def _on_the_clock(when: Interval) -> bool:
     return when.seconds % DAY == 0 and when.tz != "UTC"
 
 
+def moment(at: float) -> str:
+    """A moment as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat()
+
+
 def zone_name(when: TimedSchedule) -> str:
     """The zone on whose clock a schedule is; UTC where its parts are in several."""
     match when:

@@ -1,5 +1,6 @@
 """Schedules as plain data: read from the `kind` and `spec` of a trigger, checked, and told to people."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -19,7 +20,6 @@ from plait.model.schedules import (
     Event,
     Interval,
     Rule,
-    Timed,
     TimedSchedule,
     Union,
     When,
@@ -55,10 +55,7 @@ def timed(kind: str, spec: dict[str, Any]) -> TimedSchedule:
     """As `parse`, for a trigger that time alone fires. Raises DefinitionError for another one."""
     when = parse(kind, spec)
     if isinstance(when, AssetUpdates | Event | AllOf | AnyOf):
-        raise DefinitionError(
-            f"triggers of the kind {kind!r} are not fired yet: {describe(when)}",
-            right='a schedule of times, such as cron("0 6 * * *"); runs for updates and events come in a later version',
-        )
+        raise DefinitionError(f"a trigger of the kind {kind!r} has no times of its own: {describe(when)}")
     return when
 
 
@@ -74,19 +71,35 @@ def check(when: When) -> None:
         _check(when)
     except ValueError as error:
         raise DefinitionError(str(error)) from None
-    if isinstance(when, Timed) and occurrences.following(when, EPOCH) is None:
-        raise DefinitionError(f"this schedule never comes: {describe(when)}")
+    for each in _times_in(when):
+        if occurrences.following(each, EPOCH) is None:
+            raise DefinitionError(f"this schedule never comes: {describe(each)}")
 
 
-def _check(when: When) -> None:
+def _times_in(when: When) -> Iterator[TimedSchedule]:
+    """The schedules of an expression."""
     match when:
         case AllOf() | AnyOf():
             for part in when.parts:
-                _check(part)
+                yield from _times_in(part)
+        case AssetUpdates() | Event():
+            pass
+        case _:
+            yield when
+
+
+def _check(when: When, *, counted: bool = False) -> None:
+    """`counted`: it is a part of an expression whose times do not start runs by themselves."""
+    match when:
+        case AllOf() | AnyOf():
+            for part in when.parts:
+                _check(part, counted=counted or isinstance(when, AllOf))
         case AssetUpdates():
             _check_assets(when)
         case Event():
             pass
+        case _ if counted:
+            _check_part(when)
         case _:
             _check_timed(when)
 

@@ -14,12 +14,18 @@ from math import inf, nextafter
 
 import msgspec
 
-from plait.engine import occurrences
-from plait.engine.schedule_specs import TIMED, check, timed
+from plait.engine import conditions, occurrences
+from plait.engine.occurrences import moment
+from plait.engine.schedule_specs import TIMED, check, parse, timed
 from plait.model.graph import TriggerSpec
 from plait.model.hashes import blake2b
 from plait.model.rows import TriggerRow
-from plait.model.schedules import Catchup, Edge, TimedSchedule
+from plait.model.schedules import Catchup, Edge, TimedSchedule, When
+
+__all__ = [
+    "About", "about", "begin", "check_trigger", "due_at", "fire", "interval_for", "moment", "name_of", "previous",
+    "redeploy", "upcoming",
+]  # fmt: skip
 
 MOST = 100
 """Occurrences that one look at a trigger makes up for; the next ones come with the next look (C8)."""
@@ -30,17 +36,20 @@ GRACE = 60.0
 # --- where triggers stand ---------------------------------------------------------------------------------------------
 
 
-def check_trigger(trigger: TriggerSpec) -> TimedSchedule:
-    """The schedule of a trigger. Raises DefinitionError for one that time alone does not fire, or that is wrong."""
-    when = timed(trigger.kind, trigger.spec)
+def check_trigger(trigger: TriggerSpec) -> When:
+    """What a trigger waits for. Raises DefinitionError for one that is wrong."""
+    when = parse(trigger.kind, trigger.spec)
     check(when)
     return when
 
 
 def begin(workflow: str, no: int, trigger: TriggerSpec, now: float) -> TriggerRow:
     """A trigger that was deployed just now. What was before is not its business, unless the schedule says where it
-    starts: what has passed since then was missed. Raises DefinitionError for a trigger that cannot be fired."""
+    starts: what has passed since then was missed. Raises DefinitionError for a trigger that is wrong."""
     when = check_trigger(trigger)
+    if trigger.kind not in TIMED:
+        return conditions.begin(_of(workflow, no, trigger), when, now)
+    when = timed(trigger.kind, trigger.spec)
     start = when.start.timestamp() if when.start is not None else None
     cursor = now if start is None or start > now else nextafter(start, -inf)
     return _row(workflow, no, trigger, cursor, when)
@@ -49,27 +58,37 @@ def begin(workflow: str, no: int, trigger: TriggerSpec, now: float) -> TriggerRo
 def redeploy(
     workflow: str, triggers: Sequence[TriggerSpec], known: Sequence[TriggerRow], now: float
 ) -> list[TriggerRow]:
-    """The triggers of a workflow that was deployed just now, given those that it had.
+    """The triggers of a workflow that was deployed just now, given those that it had. Alternatives are triggers of
+    their own (`conditions.apart`).
 
     One that is as it was stays where it is. One whose schedule has changed begins now; but where the old one had
     something due, what the new one has since then is due, and at least its latest occurrence: a change loses no run.
-    It never goes back to what was settled before. Raises DefinitionError as `begin` does.
+    It never goes back to what was settled before. What was counted of updates and events counts on, as far as it is
+    waited for. Raises DefinitionError as `begin` does.
     """
-    rows: list[TriggerRow] = []
-    for no, trigger in enumerate(triggers):
-        same = next((row for row in known if row.kind == trigger.kind and row.spec == trigger.spec), None)
-        old = same if same is not None else next((row for row in known if row.no == no), None)
-        if old is None or old.cursor is None or old.kind not in TIMED:
-            rows.append(begin(workflow, no, trigger, now))
-        elif same is not None:
-            rows.append(msgspec.structs.replace(same, no=no, catchup=trigger.catchup))
-        else:
-            rows.append(_changed(workflow, no, trigger, old, now))
-    return rows
+    given = [part for trigger in triggers for part in conditions.apart(trigger)]
+    return [_again(workflow, no, trigger, given, known, now) for no, trigger in enumerate(given)]
+
+
+def _again(
+    workflow: str, no: int, trigger: TriggerSpec, given: Sequence[TriggerSpec], known: Sequence[TriggerRow], now: float
+) -> TriggerRow:
+    same = next((row for row in known if row.kind == trigger.kind and row.spec == trigger.spec), None)
+    if same is not None and same.cursor is not None:
+        return msgspec.structs.replace(same, no=no, catchup=trigger.catchup)
+    if trigger.kind not in TIMED:
+        stays = [(each.kind, each.spec) for each in given]
+        old = next((row for row in known if row.kind not in TIMED and (row.kind, row.spec) not in stays), None)
+        return conditions.begin(_of(workflow, no, trigger), check_trigger(trigger), now, old)
+    old = next((row for row in known if row.no == no), None)
+    if old is None or old.cursor is None or old.kind not in TIMED:
+        return begin(workflow, no, trigger, now)
+    return _changed(workflow, no, trigger, old, now)
 
 
 def _changed(workflow: str, no: int, trigger: TriggerSpec, old: TriggerRow, now: float) -> TriggerRow:
-    when = check_trigger(trigger)
+    check_trigger(trigger)
+    when = timed(trigger.kind, trigger.spec)
     cursor = now
     if old.next_at is not None and old.next_at <= now:
         cursor = nextafter(old.next_at - old.spec.get("jitter", 0.0), -inf)
@@ -79,9 +98,12 @@ def _changed(workflow: str, no: int, trigger: TriggerSpec, old: TriggerRow, now:
     return _row(workflow, no, trigger, cursor, when)
 
 
+def _of(workflow: str, no: int, trigger: TriggerSpec) -> TriggerRow:
+    return TriggerRow(workflow=workflow, no=no, kind=trigger.kind, spec=trigger.spec, catchup=trigger.catchup)
+
+
 def _row(workflow: str, no: int, trigger: TriggerSpec, cursor: float, when: TimedSchedule) -> TriggerRow:
-    row = TriggerRow(workflow=workflow, no=no, kind=trigger.kind, spec=trigger.spec, catchup=trigger.catchup)
-    return _next(row, when, cursor, occurrences.following(when, cursor))
+    return _next(_of(workflow, no, trigger), when, cursor, occurrences.following(when, cursor))
 
 
 def _next(row: TriggerRow, when: TimedSchedule, cursor: float, at: float | None) -> TriggerRow:
@@ -168,7 +190,8 @@ def about(when: TimedSchedule, at: float) -> About:
 def interval_for(triggers: Sequence[TriggerSpec], logical_date: str | None) -> tuple[str, str] | None:
     """The data interval of a run that somebody asked for, by its workflow's first schedule; none for one without a
     schedule or a date. As ISO 8601 in UTC."""
-    trigger = next((each for each in triggers if each.kind in TIMED), None)
+    parts = (part for each in triggers for part in conditions.apart(each))
+    trigger = next((part for part in parts if part.kind in TIMED), None) if logical_date is not None else None
     if trigger is None or logical_date is None:
         return None
     try:
@@ -197,8 +220,3 @@ def previous(when: TimedSchedule, at: float, count: int) -> list[float]:
             break
         found.append(before)
     return found
-
-
-def moment(at: float) -> str:
-    """A moment as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(at, UTC).isoformat()

@@ -8,8 +8,6 @@ from collections.abc import Hashable
 from enum import StrEnum
 from typing import NamedTuple
 
-from plait.model.schedules import AssetCondition
-
 Subject = tuple[Hashable, ...]
 
 
@@ -84,39 +82,3 @@ def answer(watch: Watch, state: str | None) -> Said | None:
     if state in watch.skipping:
         return Said.SKIP
     return Said.FAILED if state in watch.failing else None
-
-
-# --- conditions over assets -------------------------------------------------------------------------------------------
-
-
-def keys_of(condition: AssetCondition) -> frozenset[str]:
-    """The assets that a condition speaks of."""
-    if condition.op == "asset":
-        return frozenset({condition.key})
-    return frozenset[str]().union(*(keys_of(part) for part in condition.parts))
-
-
-def holds(condition: AssetCondition, updated: frozenset[str]) -> bool:
-    """Whether a condition holds when exactly these assets were updated since it last held."""
-    if condition.op == "asset":
-        return condition.key in updated
-    results = [holds(part, updated) for part in condition.parts]
-    return all(results) if condition.op == "all" else any(results)
-
-
-class AssetTrigger:
-    """Starts a run each time its condition holds, counting updates since the last time (Airflow's asset schedules)."""
-
-    def __init__(self, condition: AssetCondition):
-        self.condition = condition
-        self.updated: frozenset[str] = frozenset()
-
-    def update(self, key: str) -> frozenset[str] | None:
-        """An asset was updated: the updates that start a run now, or none."""
-        if key not in keys_of(self.condition):
-            return None
-        self.updated |= {key}
-        if not holds(self.condition, self.updated):
-            return None
-        used, self.updated = self.updated, frozenset()
-        return used

@@ -258,7 +258,8 @@ class TriggerRow(msgspec.Struct, kw_only=True):
     """A trigger of a deployed workflow: its number `no` among those of the workflow, and what it is (`TriggerSpec`).
 
     `cursor`: the latest occurrence that is settled (epoch seconds), or since when it counts; `next_at`: when it fires
-    next, none for one that never does.
+    next, none for one that never does, or that no time fires. `awaits`: what it waits for but time, as subjects of
+    signals; `state`: what of it has happened since it fired last, encoded by `engine.conditions`.
     """
 
     workflow: str
@@ -268,3 +269,34 @@ class TriggerRow(msgspec.Struct, kw_only=True):
     catchup: Catchup = Catchup.LATEST
     cursor: float | None = None
     next_at: float | None = None
+    awaits: tuple[str, ...] = ()
+    state: bytes = b""
+
+
+class SignalRow(msgspec.Struct, kw_only=True, frozen=True):
+    """Something has happened for which triggers wait; it lies there until it is counted.
+
+    `subject` is `asset:KEY` or `event:NAME`; `kind` is materialized, observed or event; `source` the run, or the id of
+    the published event; `no`, `workflow` and `task` say which task run it was. `data` is JSON: of an asset
+    `model.assets.HistoryEvent`, of an event its payload. An id is never used twice.
+    """
+
+    id: int
+    subject: str
+    kind: str
+    at: float
+    partition: str = ""
+    source: str = ""
+    no: int = 0
+    workflow: str = ""
+    task: str = ""
+    data: bytes = b"{}"
+
+
+class PublishedRow(msgspec.Struct, kw_only=True, frozen=True):
+    """An event that somebody has published by its name. `data` is its payload, as JSON; ids grow with time."""
+
+    id: str
+    name: str
+    at: float
+    data: bytes

@@ -9,6 +9,7 @@ from plait.ports.definition_store import DefinitionStore
 from plait.ports.execution import Capabilities, Capture, Executor, Kill, ReportSink, Runner
 from plait.ports.partition_store import PartitionStore
 from plait.ports.results import Captured, Capturing, LogReader, ResultStore
+from plait.ports.signal_store import SignalStore
 from plait.ports.store import EventBus, RunBatch, RunSnapshot, RunStore, Transaction
 from plait.ports.triggers import Triggerer, TriggerEvent, TriggerSink
 
@@ -31,6 +32,7 @@ __all__ = [
     "RunSnapshot",
     "RunStore",
     "Runner",
+    "SignalStore",
     "Transaction",
     "TriggerEvent",
     "TriggerSink",

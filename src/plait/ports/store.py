@@ -22,8 +22,10 @@ from plait.model.rows import (
     LimitRow,
     OwnerRow,
     PartitionMark,
+    PublishedRow,
     RunRow,
     ScopeRow,
+    SignalRow,
     SlotRow,
     TaskRow,
     TriggerRow,
@@ -31,6 +33,7 @@ from plait.model.rows import (
 )
 from plait.ports.definition_store import DefinitionStore
 from plait.ports.partition_store import PartitionStore
+from plait.ports.signal_store import SignalStore
 
 
 class RunBatch(msgspec.Struct, kw_only=True):
@@ -128,7 +131,22 @@ class Transaction(Protocol):
         ...
 
     def advance_trigger(self, row: TriggerRow) -> None:
-        """Keep the cursor and the next time of a trigger that this transaction was given by `due_triggers`."""
+        """Keep the cursor, the next time and the state of a trigger that this transaction was given by `due_triggers`
+        or `awaiting`."""
+        ...
+
+    def publish(self, row: PublishedRow) -> None:
+        """Keep an event that somebody has published; it is a signal if a trigger waits for it."""
+        ...
+
+    def take_signals(self, limit: int = 200) -> list[SignalRow]:
+        """Take out what triggers wait for and nobody has counted, oldest first. Who asks meanwhile waits, and gets none
+        of these; nobody changes definitions until this transaction ends."""
+        ...
+
+    def awaiting(self, subjects: Sequence[str]) -> list[TriggerRow]:
+        """The triggers that wait for signals of these subjects, of workflows that are not paused, by workflow and
+        number. They are this transaction's own until it ends."""
         ...
 
     def automation(self, key: str) -> AutomationRow | None:
@@ -162,6 +180,11 @@ class RunStore(Protocol):
     @property
     def partitions(self) -> PartitionStore:
         """What of partitions and backfills lies in the same database."""
+        ...
+
+    @property
+    def signals(self) -> SignalStore:
+        """What of signals and published events lies in the same database."""
         ...
 
     def close(self) -> None:

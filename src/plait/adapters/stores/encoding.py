@@ -29,8 +29,10 @@ from plait.model.rows import (
     OwnerRow,
     PartitionChunk,
     PartitionMark,
+    PublishedRow,
     RunRow,
     ScopeRow,
+    SignalRow,
     SlotRow,
     TaskRow,
     TriggerRow,
@@ -406,6 +408,8 @@ def inbox_of(columns: Sequence[Any]) -> InboxRow:
 FILE_COLUMNS = FileRow.__struct_fields__
 DEPLOYMENT_COLUMNS = DeploymentRow.__struct_fields__
 TRIGGER_COLUMNS = TriggerRow.__struct_fields__
+SIGNAL_COLUMNS = SignalRow.__struct_fields__
+PUBLISHED_COLUMNS = PublishedRow.__struct_fields__
 _CATCHUPS = (Catchup.LATEST, Catchup.ALL, Catchup.NONE)
 """By the numbers that stand for them."""
 
@@ -437,13 +441,30 @@ def deployment_of(columns: Sequence[Any]) -> DeploymentRow:
 def trigger_values(row: TriggerRow) -> Columns:
     """A trigger's row. Its spec is canonical, so that equal ones are equal texts."""
     spec = msgspec.json.encode(row.spec, order="deterministic").decode()
-    return (row.workflow, row.no, row.kind, spec, _CATCHUPS.index(row.catchup), row.cursor, row.next_at)
+    awaits = _json.encode(row.awaits).decode()
+    return (
+        row.workflow, row.no, row.kind, spec, _CATCHUPS.index(row.catchup), row.cursor, row.next_at, awaits, row.state
+    )  # fmt: skip
 
 
 def trigger_of(columns: Sequence[Any]) -> TriggerRow:
     """The trigger's row of these columns."""
     values = dict(zip(TRIGGER_COLUMNS, columns, strict=True))
-    return TriggerRow(**{**values, "spec": _specs.decode(values["spec"]), "catchup": _CATCHUPS[values["catchup"]]})
+    values["spec"], values["catchup"] = _specs.decode(values["spec"]), _CATCHUPS[values["catchup"]]
+    values["awaits"], values["state"] = _names.decode(values["awaits"]), bytes(values["state"])
+    return TriggerRow(**values)
+
+
+def signal_of(columns: Sequence[Any]) -> SignalRow:
+    """The signal of these columns."""
+    values = dict(zip(SIGNAL_COLUMNS, columns, strict=True))
+    return SignalRow(**{**values, "data": bytes(values["data"])})
+
+
+def published_of(columns: Sequence[Any]) -> PublishedRow:
+    """The published event of these columns."""
+    values = dict(zip(PUBLISHED_COLUMNS, columns, strict=True))
+    return PublishedRow(**{**values, "data": bytes(values["data"])})
 
 
 # --- partitions ------------------------------------------------------------------------------------------------------

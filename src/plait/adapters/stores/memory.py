@@ -18,6 +18,7 @@ from plait.adapters.stores import encoding
 from plait.adapters.stores.memory_definitions import MemoryDefinitions
 from plait.adapters.stores.memory_partitions import MemoryPartitions
 from plait.adapters.stores.memory_rows import Tables, copy_run, copy_task, without_outputs
+from plait.adapters.stores.memory_signals import MemorySignals
 from plait.adapters.stores.memory_transaction import MemoryTransaction
 from plait.model.errors import StaleToken, StoreError
 from plait.model.graph import Graph
@@ -57,6 +58,9 @@ class MemoryStore:
 
         self.definitions = MemoryDefinitions(lambda: self._tables.definitions, self._tables.workflows, self._reading)
         self.partitions = MemoryPartitions(self._tables.partitions, self._reading, self._writing)
+        self.signals = MemorySignals(
+            self._tables.signals, lambda: self._tables.definitions, self._reading, self._writing
+        )
 
     def close(self) -> None:
         """What was stored is gone."""

@@ -80,11 +80,25 @@ class DefinitionRows:
         places = [place for at, place in self.times(workflows) if at <= now and place not in held]
         return [copy_trigger(self.triggers[place]) for place in places[:limit]]
 
+    def awaits(self, subject: str) -> bool:
+        """Whether any trigger waits for a subject."""
+        return any(subject in row.awaits for row in self.triggers.values() if row.awaits)
+
+    def awaiting(self, subjects: Sequence[str], workflows: Mapping[str, WorkflowRow]) -> list[TriggerRow]:
+        """The triggers that wait for these, of workflows that are not paused."""
+        paused = {name for name, row in workflows.items() if row.paused}
+        wanted = set(subjects)
+        return [
+            copy_trigger(row)
+            for _, row in sorted(self.triggers.items())
+            if row.awaits and row.workflow not in paused and not wanted.isdisjoint(row.awaits)
+        ]
+
     def advance(self, row: TriggerRow) -> None:
-        """A trigger has fired."""
+        """A trigger has fired, or counted something."""
         known = self.triggers.get((row.workflow, row.no))
         if known is not None:
-            moved = msgspec.structs.replace(known, cursor=row.cursor, next_at=row.next_at)
+            moved = msgspec.structs.replace(known, cursor=row.cursor, next_at=row.next_at, state=row.state)
             self.triggers[row.workflow, row.no] = moved
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from plait.adapters.stores.memory_definitions import DefinitionRows
 from plait.adapters.stores.memory_partitions import PartitionTables
+from plait.adapters.stores.memory_signals import SignalTables
 from plait.model.ids import MapPath, RunId, TaskNo
 from plait.model.rows import (
     AssetEventRow,
@@ -139,6 +140,7 @@ class Tables:
         """Runs that have vanished, whose files are still to go."""
         self.definitions = DefinitionRows()
         self.partitions = PartitionTables()
+        self.signals = SignalTables()
 
     def add_run(self, rows: RunRows) -> None:
         """A new run."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from plait.adapters.stores.memory_definitions import DefinitionRows
 from plait.adapters.stores.memory_rows import Place, RunRows, Tables, copy_run, copy_task
+from plait.adapters.stores.memory_signals import SIGNALS, of_asset, of_event
 from plait.model.errors import StaleToken, StoreError
 from plait.model.ids import RunId
 from plait.model.rows import (
@@ -15,7 +16,9 @@ from plait.model.rows import (
     BackfillRow,
     DeploymentRow,
     FileRow,
+    PublishedRow,
     RunRow,
+    SignalRow,
     SlotRow,
     TriggerRow,
     WorkflowRow,
@@ -33,10 +36,13 @@ class MemoryTransaction:
         self._definitions: DefinitionRows | None = None
         self._workflows: dict[str, WorkflowRow] = {}
         self._backfills: dict[str, BackfillRow] = {}
+        self._taken: list[int] = []
         self._changes: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
 
     def apply(self) -> None:
         """Make all changes. The store's lock is held."""
+        if self._definitions is not None:
+            self._tables.definitions = self._definitions
         for change, arguments in self._changes:
             change(*arguments)
         for rows in self._created.values():
@@ -44,8 +50,7 @@ class MemoryTransaction:
         self._tables.workflows.update(self._workflows)
         if self._slots is not None:
             self._tables.slots = self._slots
-        if self._definitions is not None:
-            self._tables.definitions = self._definitions
+        self._tables.signals.drop(self._taken)
 
     def create_run(self, row: RunRow) -> bool:
         """Insert a run, with its graph in case retention has just deleted that."""
@@ -142,8 +147,24 @@ class MemoryTransaction:
         return (self._definitions or self._tables.definitions).due(now, limit, workflows, set(held))
 
     def advance_trigger(self, row: TriggerRow) -> None:
-        """A trigger has fired."""
+        """A trigger has fired, or counted something."""
         self._own_definitions().advance(row)
+
+    def publish(self, row: PublishedRow) -> None:
+        """Keep an event, and a signal if somebody waits for it."""
+        self._changes.append((self._put_published, (row,)))
+
+    def take_signals(self, limit: int = 200) -> list[SignalRow]:
+        """Take out what is not counted. Nobody else writes while this transaction is open."""
+        taken = set(self._taken)
+        found = [row for id, row in self._tables.signals.signals.items() if id not in taken][:limit]
+        self._taken += [row.id for row in found]
+        return found
+
+    def awaiting(self, subjects: Sequence[str]) -> list[TriggerRow]:
+        """The triggers that wait for these. Nobody else writes while this transaction is open."""
+        workflows = {**self._tables.workflows, **self._workflows}
+        return (self._definitions or self._tables.definitions).awaiting(subjects, workflows)
 
     def automation(self, key: str) -> AutomationRow | None:
         """Where an automation stands. Nobody else writes while this transaction is open."""
@@ -187,7 +208,17 @@ class MemoryTransaction:
 
     def _put_asset_event(self, row: AssetEventRow) -> None:
         place = (row.at, row.partition, row.run_id, row.no, row.kind, row.name)
-        self._tables.asset_events.setdefault(row.key, {})[place] = row
+        known = self._tables.asset_events.setdefault(row.key, {})
+        if row.kind in SIGNALS and place not in known and self._tables.definitions.awaits(f"asset:{row.key}"):
+            rows = self._created.get(row.run_id) or self._tables.runs[row.run_id]
+            task = rows.tasks.get(row.no)
+            self._tables.signals.signal(of_asset(row, rows.run.workflow, task.key if task is not None else ""))
+        known[place] = row
+
+    def _put_published(self, row: PublishedRow) -> None:
+        self._tables.signals.published[row.id] = row
+        if self._tables.definitions.awaits(f"event:{row.name}"):
+            self._tables.signals.signal(of_event(row))
 
 
 def _sum(slots: dict[Place, int], key: str) -> int:

@@ -220,11 +220,6 @@ def test_triggers_are_known_by_what_they_are():
     assert left == msgspec.structs.replace(rows[1], no=0)
 
 
-def test_a_trigger_that_time_does_not_fire_is_refused():
-    with pytest.raises(DefinitionError, match="not fired yet"):
-        redeploy("w", [spec_of(AssetUpdates(op="asset", key="a"))], [], NOON)
-
-
 def test_a_trigger_that_is_wrong_is_refused():
     with pytest.raises(DefinitionError, match="its minute is '61'"):
         begin("w", 0, TriggerSpec(kind="cron", spec={"cron": "61 * * * *"}), NOON)

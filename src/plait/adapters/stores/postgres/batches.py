@@ -158,6 +158,22 @@ INSERT_ASSET_EVENTS = Statement(
 )
 """What happened to assets."""
 
+_HAPPENED = ", ".join(ASSET_EVENT_COLUMNS)
+_KNOWN = " AND ".join(f"known.{column} = new.{column}" for column in _EVENT_PLACE)
+SIGNAL_ASSETS = Statement(
+    "signal_assets",
+    "INSERT INTO signals (subject, kind, at, partition, source, no, workflow, task, data) "
+    "SELECT 'asset:' || new.key, new.kind, new.at, new.partition, new.run_id, new.no, runs.workflow, "
+    "coalesce((SELECT tasks.key FROM tasks WHERE tasks.run = runs.id AND tasks.no = new.no), ''), new.data "
+    f"FROM {_unnest(_types(ASSET_EVENT_COLUMNS))} WITH ORDINALITY AS new ({_HAPPENED}, place) "
+    'JOIN runs ON runs.run_id = new.run_id COLLATE "C" '
+    "WHERE new.kind IN ('materialized', 'observed') "
+    "AND EXISTS (SELECT 1 FROM awaited WHERE subject = 'asset:' || new.key) "
+    f"AND NOT EXISTS (SELECT 1 FROM asset_events AS known WHERE {_KNOWN}) ORDER BY place",
+    _types(ASSET_EVENT_COLUMNS),
+)
+"""What has happened to assets for which somebody waits; before it is written, because what is there counts no more."""
+
 _WORKFLOW = ("text", "text", "boolean", "integer")
 UPSERT_WORKFLOWS = Statement(
     "upsert_workflows",
@@ -223,13 +239,13 @@ DECIDED = Statement("decided", "DELETE FROM inbox WHERE id = ANY ($1::bigint[])"
 
 ADVANCE_TRIGGERS = Statement(
     "advance_triggers",
-    "UPDATE triggers SET cursor = fired.cursor, next_at = fired.next_at "
-    f"FROM {_unnest(('text', 'integer', 'double precision', 'double precision'))} "
-    "AS fired (workflow, no, cursor, next_at) "
+    "UPDATE triggers SET cursor = fired.cursor, next_at = fired.next_at, state = fired.state "
+    f"FROM {_unnest(('text', 'integer', 'double precision', 'double precision', 'bytea'))} "
+    "AS fired (workflow, no, cursor, next_at, state) "
     "WHERE triggers.workflow = fired.workflow AND triggers.no = fired.no",
-    ("text", "integer", "double precision", "double precision"),
+    ("text", "integer", "double precision", "double precision", "bytea"),
 )
-"""Triggers have fired."""
+"""Triggers have fired, or counted something."""
 
 _MARK = ("text", "text", "integer", "bigint", "bigint")
 

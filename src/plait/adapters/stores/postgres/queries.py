@@ -14,7 +14,9 @@ from plait.adapters.stores.encoding import (
     FINAL_RUN_STATES,
     LIVE_TASK_STATES,
     OPEN_RUN_STATES,
+    PUBLISHED_COLUMNS,
     RUN_COLUMNS,
+    SIGNAL_COLUMNS,
     TASK_COLUMNS,
     TRIGGER_COLUMNS,
 )
@@ -345,6 +347,7 @@ DEPLOYMENT = f"SELECT {_DEPLOYMENT} FROM deployments WHERE workflow = %s"
 UNDEPLOY = (
     "DELETE FROM deployments WHERE workflow = ANY (%s::text[])",
     "DELETE FROM triggers WHERE workflow = ANY (%s::text[])",
+    "DELETE FROM awaited WHERE workflow = ANY (%s::text[])",
 )
 """Workflows that are not defined any more."""
 
@@ -380,6 +383,59 @@ DUE_TRIGGERS = (
 
 NEXT_TRIGGER = f"SELECT next_at FROM triggers WHERE next_at > %s AND {_GOES_ON} ORDER BY next_at LIMIT 1"
 """When the next one is due."""
+
+# --- signals ---------------------------------------------------------------------------------------------------------
+
+FORGET_AWAITED = "DELETE FROM awaited WHERE workflow = %s"
+"""A workflow waits for nothing."""
+
+INSERT_AWAITED = "INSERT INTO awaited (subject, workflow, no) VALUES (%s, %s, %s)"
+"""A trigger waits for a subject."""
+
+AWAITED = "SELECT 1 FROM awaited LIMIT 1"
+"""Whether anybody waits for anything."""
+
+SIGNAL_EVENT = (
+    "INSERT INTO signals (subject, kind, at, partition, source, no, workflow, task, data) "
+    "SELECT 'event:' || given.name, 'event', given.at, '', given.id, 0, '', '', given.data "
+    "FROM (VALUES (%s::text, %s::text, %s::double precision, %s::bytea)) AS given (id, name, at, data) "
+    "WHERE EXISTS (SELECT 1 FROM awaited WHERE subject = 'event:' || given.name)"
+)
+"""A published event for which somebody waits. Its values are those of the event."""
+
+WAITING = "SELECT 1 FROM signals LIMIT 1"
+"""Whether anything is not counted."""
+
+_SIGNAL = ", ".join(SIGNAL_COLUMNS)
+
+TAKE_SIGNALS = (
+    "WITH taken AS (DELETE FROM signals WHERE id IN (SELECT id FROM signals ORDER BY id LIMIT %s) "
+    f"RETURNING {_SIGNAL}) "
+    f"SELECT {_SIGNAL} FROM taken ORDER BY id"
+)
+"""What came first, which is counted now. One transaction at a time does so (`TURN_TO_DEFINE`)."""
+
+AWAITING = (
+    f"SELECT {_TRIGGER} FROM triggers WHERE (workflow, no) IN (SELECT workflow, no FROM awaited "
+    f"WHERE subject = ANY (%s::text[])) AND {_GOES_ON} ORDER BY workflow, no FOR UPDATE OF triggers"
+)
+"""The triggers that wait for some subjects, of workflows that are not paused."""
+
+INSERT_PUBLISHED = f"INSERT INTO published ({', '.join(PUBLISHED_COLUMNS)}) VALUES (%s, %s, %s, %s)"
+"""An event that somebody has published."""
+
+_PUBLISHED = ", ".join(PUBLISHED_COLUMNS)
+
+PUBLISHED = f"SELECT {_PUBLISHED} FROM published WHERE id < %s ORDER BY id DESC LIMIT %s"
+"""Published events, newest first."""
+
+PUBLISHED_OF = f"SELECT {_PUBLISHED} FROM published WHERE name = %s AND id < %s ORDER BY id DESC LIMIT %s"
+"""Those of a name."""
+
+DELETE_PUBLISHED = (
+    "DELETE FROM published WHERE id IN (SELECT id FROM published WHERE at < %s ORDER BY at LIMIT %s) RETURNING id"
+)
+"""What was published long ago."""
 
 # --- retention -------------------------------------------------------------------------------------------------------
 

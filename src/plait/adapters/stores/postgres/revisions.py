@@ -12,7 +12,7 @@ from plait.adapters.stores.postgres.failures import told
 from plait.adapters.stores.postgres.server import Connection, Server, execute
 from plait.model.errors import StoreError
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """All revisions, oldest first; a test compares them with the files in migrations/versions."""
 HEAD = REVISIONS[-1]
 _SCHEMA = Path(__file__).with_name("schema.sql")

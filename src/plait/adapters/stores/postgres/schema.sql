@@ -1,4 +1,4 @@
--- The full schema of revision 0006, for fresh databases. A change here goes with a new migration in migrations/versions;
+-- The full schema of revision 0007, for fresh databases. A change here goes with a new migration in migrations/versions;
 -- a test compares the two. All names are relative to the schema that the URL names (`plait`).
 -- Text that is a key is compared byte by byte (COLLATE "C"), as SQLite and Python do.
 
@@ -243,10 +243,48 @@ CREATE TABLE triggers (
     catchup SMALLINT NOT NULL,
     cursor DOUBLE PRECISION,
     next_at DOUBLE PRECISION,
+    awaits TEXT NOT NULL DEFAULT '[]',
+    state BYTEA NOT NULL DEFAULT ''::bytea,
     PRIMARY KEY (workflow, no)
 );
 
 CREATE INDEX triggers_due ON triggers (next_at) WHERE next_at IS NOT NULL;
+
+-- Which trigger waits for what. An update of an asset is a signal only if it is found here.
+CREATE TABLE awaited (
+    subject TEXT COLLATE "C" NOT NULL,
+    workflow TEXT COLLATE "C" NOT NULL,
+    no INTEGER NOT NULL,
+    PRIMARY KEY (subject, workflow, no)
+);
+
+CREATE INDEX awaited_by ON awaited (workflow);
+
+-- What has happened that triggers wait for, until it is counted. An id is never used twice.
+CREATE TABLE signals (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    subject TEXT COLLATE "C" NOT NULL,
+    kind TEXT NOT NULL,
+    at DOUBLE PRECISION NOT NULL,
+    partition TEXT NOT NULL,
+    source TEXT NOT NULL,
+    no INTEGER NOT NULL,
+    workflow TEXT NOT NULL,
+    task TEXT NOT NULL,
+    data BYTEA NOT NULL
+);
+
+-- Events that somebody has published.
+CREATE TABLE published (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    name TEXT COLLATE "C" NOT NULL,
+    at DOUBLE PRECISION NOT NULL,
+    data BYTEA NOT NULL
+);
+
+CREATE INDEX published_by_name ON published (name, id);
+
+CREATE INDEX published_in_time ON published (at);
 
 -- In which space everything is that is known of an asset's partitions.
 CREATE TABLE partition_spaces (

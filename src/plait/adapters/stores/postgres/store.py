@@ -24,6 +24,7 @@ from plait.adapters.stores.postgres.failures import Starting
 from plait.adapters.stores.postgres.server import Connection, Server, execute, patiently
 from plait.adapters.stores.postgres.transaction import Known, PostgresTransaction
 from plait.adapters.stores.reads import SqlReads, snapshot_of
+from plait.adapters.stores.signals import SqlSignals
 from plait.adapters.stores.urls import Address
 from plait.model.errors import StoreError
 from plait.model.graph import Graph
@@ -60,6 +61,7 @@ class PostgresStore(SqlReads):
         self._readers = Readers(self.server)
         self.definitions = SqlDefinitions(self._all, queries, list)
         self.partitions = SqlPartitions(self._all, self._change_partitions, list, queries)
+        self.signals = SqlSignals(self._all, self._change_partitions, queries)
         self._known = Known()
         self._graphs: OrderedDict[str, bytes] = OrderedDict()
         self._graphs_turn = threading.Lock()

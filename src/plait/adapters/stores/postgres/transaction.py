@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import msgspec
 import psycopg
 
 from plait.adapters.stores import encoding
@@ -33,7 +34,9 @@ from plait.model.rows import (
     BackfillRow,
     DeploymentRow,
     FileRow,
+    PublishedRow,
     RunRow,
+    SignalRow,
     SlotRow,
     TriggerRow,
     WorkflowRow,
@@ -179,6 +182,10 @@ class PostgresTransaction:
         for trigger in triggers:
             self._execute(queries.UPSERT_TRIGGER, *encoding.trigger_values(trigger))
         self._execute(queries.DROP_TRIGGERS, row.workflow, len(triggers))
+        self._execute(queries.FORGET_AWAITED, row.workflow)
+        for trigger in triggers:
+            for subject in trigger.awaits:
+                self._execute(queries.INSERT_AWAITED, subject, row.workflow, trigger.no)
         self._keep_graph(row.graph_hash)
 
     def undeploy(self, workflows: Sequence[str]) -> None:
@@ -204,7 +211,26 @@ class PostgresTransaction:
 
     def advance_trigger(self, row: TriggerRow) -> None:
         """A trigger has fired."""
-        self._fired[row.workflow, row.no] = (row.workflow, row.no, row.cursor, row.next_at)
+        self._fired[row.workflow, row.no] = (row.workflow, row.no, row.cursor, row.next_at, row.state)
+
+    def publish(self, row: PublishedRow) -> None:
+        """Keep an event, and a signal if somebody waits for it."""
+        values = msgspec.structs.astuple(encoding.printable(row))
+        self._execute(queries.INSERT_PUBLISHED, *values)
+        self._execute(queries.SIGNAL_EVENT, *values)
+
+    def take_signals(self, limit: int = 200) -> list[SignalRow]:
+        """Take out what is not counted."""
+        self._define()
+        return [encoding.signal_of(columns) for columns in self._execute(queries.TAKE_SIGNALS, limit)]
+
+    def awaiting(self, subjects: Sequence[str]) -> list[TriggerRow]:
+        """The triggers that wait for these, locked."""
+        self._ask(self._upserts_of_workflows())
+        self._workflows.clear()
+        self._show_triggers()
+        found = self._execute(queries.AWAITING, encoding.printable(list(subjects)))
+        return [encoding.trigger_of(columns) for columns in found]
 
     def automation(self, key: str) -> AutomationRow | None:
         """Where an automation stands. Who else wants to change it, waits."""
@@ -380,6 +406,7 @@ class PostgresTransaction:
             (batches.NEW_SPACES, [mark[:2] for mark in self._marks]),
             (batches.INSERT_MARKS, self._marks),
             (batches.UPSERT_ASSETS, [encoding.asset_values(row) for _, row in sorted(self._assets.items())]),
+            (batches.SIGNAL_ASSETS, list(self._asset_events.values())),
             (batches.INSERT_ASSET_EVENTS, [values for _, values in sorted(self._asset_events.items())]),
             (batches.INSERT_GRAPHS, sorted(self._graphs.items())),
             (batches.DECIDED, [(number,) for number in sorted(self._decided)]),

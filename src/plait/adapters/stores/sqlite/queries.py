@@ -15,7 +15,9 @@ from plait.adapters.stores.encoding import (
     KEPT_COLUMNS,
     LIVE_TASK_STATES,
     OPEN_RUN_STATES,
+    PUBLISHED_COLUMNS,
     RUN_COLUMNS,
+    SIGNAL_COLUMNS,
     TASK_COLUMNS,
     TRIGGER_COLUMNS,
 )
@@ -387,7 +389,11 @@ DEPLOYMENTS = f"SELECT {_DEPLOYMENT} FROM deployments ORDER BY workflow"
 DEPLOYMENT = f"SELECT {_DEPLOYMENT} FROM deployments WHERE workflow = ?"
 """One of them."""
 
-UNDEPLOY = ("DELETE FROM deployments WHERE workflow = ?", "DELETE FROM triggers WHERE workflow = ?")
+UNDEPLOY = (
+    "DELETE FROM deployments WHERE workflow = ?",
+    "DELETE FROM triggers WHERE workflow = ?",
+    "DELETE FROM awaited WHERE workflow = ?",
+)
 """A workflow that is not defined any more."""
 
 _TRIGGER = ", ".join(TRIGGER_COLUMNS)
@@ -395,7 +401,7 @@ _TRIGGER = ", ".join(TRIGGER_COLUMNS)
 UPSERT_TRIGGER = (
     f"INSERT INTO triggers ({_TRIGGER}) VALUES ({_marks(len(TRIGGER_COLUMNS))}) ON CONFLICT (workflow, no) DO UPDATE "
     "SET kind = excluded.kind, spec = excluded.spec, catchup = excluded.catchup, "
-    "cursor = excluded.cursor, next_at = excluded.next_at "
+    "cursor = excluded.cursor, next_at = excluded.next_at, awaits = excluded.awaits, state = excluded.state "
     "WHERE kind != excluded.kind OR spec != excluded.spec OR catchup != excluded.catchup"
 )
 """A trigger; one that is as it was keeps where it is."""
@@ -420,8 +426,70 @@ DUE_TRIGGERS = (
 NEXT_TRIGGER = f"SELECT next_at FROM triggers WHERE next_at > ? AND {_GOES_ON} ORDER BY next_at LIMIT 1"
 """When the next one is due."""
 
-ADVANCE_TRIGGER = "UPDATE triggers SET cursor = ?, next_at = ? WHERE workflow = ? AND no = ?"
-"""A trigger has fired."""
+ADVANCE_TRIGGER = "UPDATE triggers SET cursor = ?, next_at = ?, state = ? WHERE workflow = ? AND no = ?"
+"""A trigger has fired, or counted something."""
+
+# --- signals ---------------------------------------------------------------------------------------------------------
+
+FORGET_AWAITED = "DELETE FROM awaited WHERE workflow = ?"
+"""A workflow waits for nothing."""
+
+INSERT_AWAITED = "INSERT INTO awaited (subject, workflow, no) VALUES (?, ?, ?)"
+"""A trigger waits for a subject."""
+
+AWAITED = "SELECT 1 FROM awaited LIMIT 1"
+"""Whether anybody waits for anything."""
+
+_SIGNAL = ", ".join(SIGNAL_COLUMNS)
+_NEW_SIGNAL = "subject, kind, at, partition, source, no, workflow, task, data"
+
+SIGNAL_ASSET = (
+    f"INSERT INTO signals ({_NEW_SIGNAL}) SELECT 'asset:' || ?1, ?3, ?4, ?2, ?5, ?6, "
+    "coalesce((SELECT workflow FROM runs WHERE run_id = ?5), ''), "
+    "coalesce((SELECT key FROM tasks WHERE run = (SELECT id FROM runs WHERE run_id = ?5) AND no = ?6), ''), ?8 "
+    "WHERE ?3 IN ('materialized', 'observed') AND EXISTS (SELECT 1 FROM awaited WHERE subject = 'asset:' || ?1) "
+    "AND NOT EXISTS (SELECT 1 FROM asset_events WHERE key = ?1 AND at = ?4 AND partition = ?2 AND run_id = ?5 "
+    "AND no = ?6 AND kind = ?3 AND name = ?7)"
+)
+"""What has happened to an asset for which somebody waits; before it is written, because what is there counts no more.
+Its values are those of an asset's event."""
+
+SIGNAL_EVENT = (
+    f"INSERT INTO signals ({_NEW_SIGNAL}) SELECT 'event:' || ?2, 'event', ?3, '', ?1, 0, '', '', ?4 "
+    "WHERE EXISTS (SELECT 1 FROM awaited WHERE subject = 'event:' || ?2)"
+)
+"""A published event for which somebody waits. Its values are those of the event."""
+
+WAITING = "SELECT 1 FROM signals LIMIT 1"
+"""Whether anything is not counted."""
+
+FIRST_SIGNALS = f"SELECT {_SIGNAL} FROM signals ORDER BY id LIMIT ?"
+"""What came first."""
+
+DROP_SIGNALS = "DELETE FROM signals WHERE id <= ?"
+"""It is counted."""
+
+AWAITING = (
+    f"SELECT {_TRIGGER} FROM triggers WHERE (workflow, no) IN (SELECT workflow, no FROM awaited "
+    f"WHERE subject IN (SELECT value FROM json_each(?))) AND {_GOES_ON} ORDER BY workflow, no"
+)
+"""The triggers that wait for some subjects, of workflows that are not paused."""
+
+INSERT_PUBLISHED = f"INSERT INTO published ({', '.join(PUBLISHED_COLUMNS)}) VALUES (?, ?, ?, ?)"
+"""An event that somebody has published."""
+
+_PUBLISHED = ", ".join(PUBLISHED_COLUMNS)
+
+PUBLISHED = f"SELECT {_PUBLISHED} FROM published WHERE id < ? ORDER BY id DESC LIMIT ?"
+"""Published events, newest first."""
+
+PUBLISHED_OF = f"SELECT {_PUBLISHED} FROM published WHERE name = ? AND id < ? ORDER BY id DESC LIMIT ?"
+"""Those of a name."""
+
+DELETE_PUBLISHED = (
+    "DELETE FROM published WHERE id IN (SELECT id FROM published WHERE at < ? ORDER BY at LIMIT ?) RETURNING id"
+)
+"""What was published long ago."""
 
 # --- retention -------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from plait.adapters.stores.sqlite.connections import begin, connect, patiently, 
 from plait.adapters.stores.sqlite.failures import told
 from plait.model.errors import StoreError
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """All revisions, oldest first; a test compares them with the files in migrations/versions."""
 HEAD = REVISIONS[-1]
 APPLICATION_ID = 0x706C6169

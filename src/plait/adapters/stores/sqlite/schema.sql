@@ -1,4 +1,4 @@
--- The full schema of revision 0007, for fresh files. A change here goes with a new migration in migrations/versions;
+-- The full schema of revision 0008, for fresh files. A change here goes with a new migration in migrations/versions;
 -- a test compares the two.
 
 CREATE TABLE alembic_version (
@@ -238,10 +238,48 @@ CREATE TABLE triggers (
     catchup INTEGER NOT NULL,
     cursor REAL,
     next_at REAL,
+    awaits TEXT NOT NULL DEFAULT '[]',
+    state BLOB NOT NULL DEFAULT x'',
     PRIMARY KEY (workflow, no)
 ) WITHOUT ROWID;
 
 CREATE INDEX triggers_due ON triggers (next_at) WHERE next_at IS NOT NULL;
+
+-- Which trigger waits for what. An update of an asset is a signal only if it is found here.
+CREATE TABLE awaited (
+    subject TEXT NOT NULL,
+    workflow TEXT NOT NULL,
+    no INTEGER NOT NULL,
+    PRIMARY KEY (subject, workflow, no)
+) WITHOUT ROWID;
+
+CREATE INDEX awaited_by ON awaited (workflow);
+
+-- What has happened that triggers wait for, until it is counted. An id is never used twice.
+CREATE TABLE signals (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    subject TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    at REAL NOT NULL,
+    partition TEXT NOT NULL,
+    source TEXT NOT NULL,
+    no INTEGER NOT NULL,
+    workflow TEXT NOT NULL,
+    task TEXT NOT NULL,
+    data BLOB NOT NULL
+);
+
+-- Events that somebody has published.
+CREATE TABLE published (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    at REAL NOT NULL,
+    data BLOB NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX published_by_name ON published (name, id);
+
+CREATE INDEX published_in_time ON published (at);
 
 -- In which space everything is that is known of an asset's partitions.
 CREATE TABLE partition_spaces (

@@ -23,6 +23,7 @@ from plait.adapters.stores import encoding
 from plait.adapters.stores.definitions import SqlDefinitions
 from plait.adapters.stores.partitions import Query, SqlPartitions
 from plait.adapters.stores.reads import SqlReads, snapshot_of
+from plait.adapters.stores.signals import SqlSignals
 from plait.adapters.stores.sqlite import leases, queries, retention
 from plait.adapters.stores.sqlite.connections import (
     WAL_MOST,
@@ -93,6 +94,7 @@ class SqliteStore(SqlReads):
         self._readers = Readers(path)
         self.definitions = SqlDefinitions(self._all, queries, _list)
         self.partitions = SqlPartitions(self._all, self._change, _list, queries)
+        self.signals = SqlSignals(self._all, self._change, queries)
         self._graphs: OrderedDict[str, bytes] = OrderedDict()
         self._graphs_turn = threading.Lock()
         self._beat_turn = threading.Lock()

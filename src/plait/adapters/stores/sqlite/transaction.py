@@ -3,6 +3,8 @@
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
+
 from plait.adapters.stores import encoding
 from plait.adapters.stores.encoding import Columns, as_json
 from plait.adapters.stores.sqlite import queries
@@ -13,7 +15,9 @@ from plait.model.rows import (
     BackfillRow,
     DeploymentRow,
     FileRow,
+    PublishedRow,
     RunRow,
+    SignalRow,
     SlotRow,
     TriggerRow,
     WorkflowRow,
@@ -101,7 +105,13 @@ class SqliteTransaction:
         many(queries.NEW_SPACE, {(mark[0], mark[1], mark[0]) for mark in marks})
         many(queries.INSERT_MARK, marks)
         many(queries.UPSERT_ASSET, [encoding.asset_values(row) for row in batch.assets])
-        many(queries.INSERT_ASSET_EVENT, [encoding.asset_event_values(row) for row in batch.asset_events])
+        events = [encoding.asset_event_values(row) for row in batch.asset_events]
+        if self._one(queries.AWAITED, ()) is None:
+            many(queries.INSERT_ASSET_EVENT, events)
+            return
+        for values in events:  # one by one: what is repeated is a signal once
+            self._connection.execute(queries.SIGNAL_ASSET, values)
+            self._connection.execute(queries.INSERT_ASSET_EVENT, values)
 
     def expect(self, keys: Iterable[str]) -> None:
         """Nobody else writes while this transaction is open."""
@@ -145,6 +155,9 @@ class SqliteTransaction:
         self._connection.execute(queries.UPSERT_DEPLOYMENT, encoding.deployment_values(row))
         self._connection.executemany(queries.UPSERT_TRIGGER, [encoding.trigger_values(each) for each in triggers])
         self._connection.execute(queries.DROP_TRIGGERS, (row.workflow, len(triggers)))
+        self._connection.execute(queries.FORGET_AWAITED, (row.workflow,))
+        awaited = [(subject, row.workflow, each.no) for each in triggers for subject in each.awaits]
+        self._connection.executemany(queries.INSERT_AWAITED, awaited)
         self._keep_graph(row.graph_hash)
 
     def undeploy(self, workflows: Sequence[str]) -> None:
@@ -165,7 +178,25 @@ class SqliteTransaction:
 
     def advance_trigger(self, row: TriggerRow) -> None:
         """A trigger has fired."""
-        self._connection.execute(queries.ADVANCE_TRIGGER, (row.cursor, row.next_at, row.workflow, row.no))
+        self._connection.execute(queries.ADVANCE_TRIGGER, (row.cursor, row.next_at, row.state, row.workflow, row.no))
+
+    def publish(self, row: PublishedRow) -> None:
+        """Keep an event, and a signal if somebody waits for it."""
+        values = msgspec.structs.astuple(encoding.printable(row))
+        self._connection.execute(queries.INSERT_PUBLISHED, values)
+        self._connection.execute(queries.SIGNAL_EVENT, values)
+
+    def take_signals(self, limit: int = 200) -> list[SignalRow]:
+        """Take out what is not counted. Nobody else writes while this transaction is open."""
+        found = [encoding.signal_of(columns) for columns in self._connection.execute(queries.FIRST_SIGNALS, (limit,))]
+        if found:
+            self._connection.execute(queries.DROP_SIGNALS, (found[-1].id,))
+        return found
+
+    def awaiting(self, subjects: Sequence[str]) -> list[TriggerRow]:
+        """The triggers that wait for these. Nobody else writes while this transaction is open."""
+        found = self._connection.execute(queries.AWAITING, (json.dumps(encoding.printable(list(subjects))),))
+        return [encoding.trigger_of(columns) for columns in found]
 
     def automation(self, key: str) -> AutomationRow | None:
         """Where an automation stands. Nobody else writes while this transaction is open."""
