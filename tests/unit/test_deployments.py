@@ -45,11 +45,11 @@ def test_a_schedule_that_changes_goes_on_from_where_the_old_one_stood(tmp_path: 
 
 
 def test_a_file_whose_schedule_nobody_can_fire_is_told_and_the_others_are_served(tmp_path: Path):
-    """No file of this version can say that it waits for assets, so it is put into the graph."""
+    """No file of the native API can say it, so it is put into the graph."""
     store = MemoryStore()
     put(tmp_path / "bad.py", FILE.format(schedule="0 6 * * *").replace("f()", "bad()"))
     put(tmp_path / "good.py", FILE.format(schedule="0 6 * * *").replace("f()", "good()"))
-    either = spec_of(AnyOf(parts=(Cron(cron="0 6 * * *"), AssetUpdates(op="asset", key="orders"))))
+    either = spec_of(AnyOf(parts=(Cron(cron="0 6 * * *"), AssetUpdates(op="both", key="orders"))))
 
     def load(request: Request, *, wanted: Callable[[], bool]) -> Found:
         found = load_isolated(request, wanted=wanted)
@@ -62,7 +62,10 @@ def test_a_file_whose_schedule_nobody_can_fire_is_told_and_the_others_are_served
     assert synced.deployed == ["good"]
     [wrong] = synced.errors
     assert wrong.path == str(tmp_path / "bad.py")
-    assert "the schedule of 'bad' cannot be served: triggers of the kind 'any' are not fired yet" in wrong.error
+    assert (
+        "the schedule of 'bad' cannot be served: a condition over assets is asset, all or any, not 'both'"
+        in wrong.error
+    )
     assert f"at {tmp_path / 'bad.py'}:4" in wrong.error
     assert [view.workflow for view in deployed(store)] == ["good"]
 

@@ -18,17 +18,17 @@ import msgspec
 from plait.engine import schedules
 from plait.engine.assets import jobs
 from plait.engine.assets.index import AssetIndex, Deployed, Source, deployed
-from plait.engine.assets.news import version_in
 from plait.engine.automation.look import Automated, Look, States
 from plait.engine.partitions.keysets import EMPTY, KeySet
 from plait.engine.partitions.mappings import AskCode
 from plait.model.automation import AssetState, Decision, Looked
 from plait.model.graph import Graph
 from plait.model.hashes import blake2b
-from plait.model.rows import AssetEventRow, AutomationRow, RunRow
+from plait.model.rows import AutomationRow, RunRow
 from plait.model.schedules import Cron
 from plait.model.states import RunState
 from plait.runtime.asset_facts import MOST_OPEN, OPEN, WHOLE, AssetFacts, Happened, mark_of
+from plait.runtime.observations import is_news
 from plait.runtime.partitioned import mapped_extra
 from plait.runtime.run_request import RunRequest, first_row
 from plait.runtime.scheduler import Scheduler
@@ -183,7 +183,7 @@ class Automations:
         happened = Happened(before=before.at)
         self._facts.at(now, happened)
         for row in new:
-            if row.key in self._index.specs and (row.kind != "observed" or self._is_news(row)):
+            if row.key in self._index.specs and (row.kind != "observed" or is_news(self._store, row)):
                 keys = self._facts.named(row.key, row.partition)
                 happened.updates.setdefault(row.key, []).append((keys, row.run_id))
         runs = [row for row in self._store.list_runs(states=OPEN, limit=MOST_OPEN) if row.kind == "assets"]
@@ -208,14 +208,6 @@ class Automations:
             failed=tuple(sorted(self._facts.broken)),
         )
         return changed, looked
-
-    def _is_news(self, row: AssetEventRow) -> bool:
-        """Whether an observation found another data version than the one before it."""
-        version = version_in(row)
-        earlier = self._store.asset_history(
-            row.key, partition=row.partition, kinds=("observed",), before=row.at, limit=1
-        )
-        return version is not None and (not earlier or version_in(earlier[0]) != version)
 
     def _moved(self, before: Looked, runs: Collection[RunRow], is_open: Collection[str]) -> set[str]:
         """The assets of runs that have begun or ended since the look before. What a run that did not succeed has not

@@ -156,9 +156,10 @@ class Service:
         self._publish("runs")
 
     def _wake(self) -> None:
-        """Assets may have changed."""
+        """Assets may have changed, or events were published."""
+        self.firing.wake()
         self.automations.wake()
-        if self.automations.next_at is not None:
+        if self.firing.next_at is not None or self.automations.next_at is not None:
             self.scheduler.nudge()
 
     def _answered(self) -> None:
@@ -321,6 +322,8 @@ class Service:
         self._marked |= hosted.row.partition is not None
         if decision.released or decision.assets or hosted.run.state in RUN_TERMINAL:
             self._freed = True
+            if decision.assets:
+                self.firing.wake()
             self.automations.wake()
             self.scheduler.nudge()
 

@@ -12,15 +12,16 @@ from typing import Any
 import msgspec
 
 from plait.adapters.stores.memory import MemoryStore
+from plait.engine import schedules
 from plait.engine.invariants import check_run
 from plait.engine.run import TaskRun
 from plait.model.errors import EngineError
 from plait.model.graph import Graph
 from plait.model.ids import RunId, TaskNo, Token
 from plait.model.outcome import Outcome
-from plait.model.rows import LimitRow, OwnerRow
+from plait.model.rows import DeploymentRow, LimitRow, OwnerRow, PublishedRow
 from plait.model.wire import Execution
-from plait.runtime.asset_triggers import AssetTriggers
+from plait.runtime.firing import Firing
 from plait.runtime.hosted import Hosted
 from plait.runtime.node_runs import NodeRuns
 from plait.runtime.own_triggers import OwnTriggers
@@ -83,9 +84,9 @@ class World:
         executor.start(scheduler)
         runs = NodeRuns(scheduler, self._request_of)
         OwnTriggers(scheduler, runs, self._start_trigger)
-        self._asset_triggers = AssetTriggers(scheduler)
-        for graph, _ in self._workflows.values():
-            self._asset_triggers.add(graph)
+        self.firing = Firing(scheduler)
+        self.firing.look()
+        scheduler.observers.append(lambda hosted, decision: self.firing.wake() if decision.assets else None)
         scheduler.set_limits([])
         self._bodies.clear()
         self._renew(scheduler.owner)
@@ -113,9 +114,22 @@ class World:
         return made
 
     def offer(self, graph: Graph, script: Mapping[str, Answer] | None = None) -> None:
-        """Make a workflow known, so that tasks of other runs, and updates of assets, start it."""
+        """Deploy a workflow, so that tasks of other runs start it, and its triggers: times, updates, events."""
         self._workflows[graph.name] = (graph, script or {})
-        self._asset_triggers.add(graph)
+        now = self.clock.now()
+        self.store.save_graph(graph.hash(), graph)
+        row = DeploymentRow(workflow=graph.name, kind=graph.kind, target="", graph_hash=graph.hash(), updated_at=now)
+        with self.store.transaction() as tx:
+            tx.deploy(row, schedules.redeploy(graph.name, graph.triggers, tx.triggers(graph.name), now))
+        self.firing.look()
+
+    def publish(self, name: str, data: Any = None) -> None:
+        """Publish an event, and let the world settle."""
+        with self.store.transaction() as tx:
+            id = self._ids.run_id()
+            tx.publish(PublishedRow(id=id, name=name, at=self.clock.now(), data=msgspec.json.encode(data)))
+        self.firing.wake()
+        self.settle()
 
     def runs_of(self, workflow: str) -> list[WorldRun]:
         """All runs of a workflow, oldest first."""
@@ -144,15 +158,26 @@ class World:
             self.scheduler.pump()
             self._note_taken()
             self.check()
-            if not (self._play_bodies() or self._answer()):
+            if not (self._play_bodies() or self._answer() or self._fire()):
                 return
         raise EngineError(f"the world does not come to rest after {MOST_STEPS} steps")
+
+    def _fire(self) -> bool:
+        now, at = self.clock.now(), self.firing.next_at
+        if at is None or at > now:
+            return False
+        self.firing.fire(now)
+        return True
+
+    def _next_timer(self) -> float | None:
+        times = (self.scheduler.next_timer(), self.firing.next_at)
+        return min((at for at in times if at is not None), default=None)
 
     def advance(self, seconds: float) -> None:
         """Let so much time pass, with everything that happens meanwhile."""
         until = self.clock.now() + seconds
         self.settle()
-        while (at := self.scheduler.next_timer()) is not None and at <= until:
+        while (at := self._next_timer()) is not None and at <= until:
             self.clock.jump(max(at, self.clock.now()))
             self.settle()
         self.clock.jump(until)
@@ -162,7 +187,7 @@ class World:
         """Let time pass until nothing waits for it any more (at most `most` seconds)."""
         until = self.clock.now() + most
         self.settle()
-        while (at := self.scheduler.next_timer()) is not None and at <= until:
+        while (at := self._next_timer()) is not None and at <= until:
             self.clock.jump(max(at, self.clock.now()))
             self.settle()
         self.check_rows()

@@ -89,13 +89,44 @@ def test_one_task_that_updates_both_assets_starts_one_run():
     assert len(world.runs_of("consumer")) == 1
 
 
-def test_a_paused_consumer_is_held_back_and_goes_on_later():
-    """A paused DAG starts no run of its own; here its runs wait for the end of the pause, and none is lost."""
+def test_a_paused_consumer_counts_no_updates():
+    """`AssetManager` queues nothing for a DAG that is paused; what it had queued before stays."""
     world = World()
-    world.offer(consumer(asset("a")))
-    world.scheduler.pause_workflow("consumer", paused=True)
+    world.offer(consumer(all_of(asset("a"), asset("b"))))
     produce(world, "a")
-    assert [run.state for run in world.runs_of("consumer")] == ["queued"]
+    world.scheduler.pause_workflow("consumer", paused=True)
+    produce(world, "b")
     world.scheduler.pause_workflow("consumer", paused=False)
     world.settle()
+    assert world.runs_of("consumer") == []
+    produce(world, "b")
     assert [run.state for run in world.runs_of("consumer")] == ["success"]
+
+
+def test_a_time_or_assets():
+    """timetables, `AssetOrTimeSchedule`: a run at each time, and one each time the assets are updated; a run of the
+    timetable leaves the queue of updates as it is."""
+    cron = {"kind": "cron", "cron": "0 * * * *"}
+    either = {"parts": [cron, {"kind": "asset", **all_of(asset("a"), asset("b"))}]}
+    world = World()
+    world.offer(dag("use", name="consumer", triggers=(TriggerSpec(kind="any", spec=either),)))
+    produce(world, "a")
+    world.advance(3600)
+    [timed] = world.runs_of("consumer")
+    assert "asset_events" not in timed.row.extra
+    produce(world, "b")
+    [_, run] = world.runs_of("consumer")
+    assert [event["key"] for event in run.row.extra["asset_events"]] == ["a", "b"]
+    world.advance(3600)
+    assert len(world.runs_of("consumer")) == 3
+
+
+def test_a_run_is_told_what_updated_its_assets():
+    """`triggering_asset_events`: of each asset the events, with the task and the run that they come from."""
+    world = World()
+    world.offer(consumer(asset("a")))
+    source = produce(world, "a")
+    [run] = world.runs_of("consumer")
+    [event] = run.row.extra["asset_events"]
+    assert (event["key"], event["workflow"], event["task"]) == ("a", "producer", "make")
+    assert event["run_id"] == source.run_id
