@@ -20,6 +20,10 @@ WRITES = frozenset(
 )  # fmt: skip
 
 
+OF_SIGNALS = frozenset({"any_awaited", "waiting"})
+"""What is asked where triggers may wait for signals."""
+
+
 class Connection:
     """A process's connection: everything that it calls is an await point, at which it may fail."""
 
@@ -45,6 +49,11 @@ class Connection:
         """What of partitions lies in the same database; no scenario has any, so nothing fails here."""
         return self._shared.partitions
 
+    @functools.cached_property
+    def signals(self) -> Any:
+        """What triggers wait for, in the same database."""
+        return Connection(self._loop, self._party, self._shared, self._witness, of=self._shared.signals)
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         made = self._writing(name) if name in WRITES else self._reading(name)
         self.__dict__[name] = made
@@ -56,7 +65,8 @@ class Connection:
             return method
 
         def read(*args: Any, **kwargs: Any) -> Any:
-            self._before(name)
+            if name not in OF_SIGNALS or self._shared.signals.any_awaited():  # likewise
+                self._before(name)
             return method(*args, **kwargs)
 
         return read
