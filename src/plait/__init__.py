@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from plait.authoring.automation import eager, on_cron, on_missing, when
     from plait.authoring.checks import Check, CheckResult, check
-    from plait.authoring.context import Context, context
+    from plait.authoring.context import AssetUpdate, Context, PublishedEvent, context
     from plait.authoring.dag import Dag, Group, dag, group
     from plait.authoring.flow import Flow, flow
     from plait.authoring.futures import Future, FutureList
@@ -53,8 +53,9 @@ if TYPE_CHECKING:
         weekly,
         windows,
     )
+    from plait.authoring.publishing import publish
     from plait.authoring.retry import Retry
-    from plait.authoring.schedules import Schedule, cron, every, on_dates, rrule
+    from plait.authoring.schedules import Schedule, cron, event, every, on_dates, rrule, updated
     from plait.authoring.signals import Fail, LookAgain, RetryAfter, Skip, TaskCancelled
     from plait.authoring.task import Cache, Task, task
     from plait.authoring.transactions import transaction
@@ -77,7 +78,7 @@ _PUBLIC = {
     "asset": ("Asset", "ExternalAsset", "MultiAsset", "Out", "asset", "external", "fresh", "multi_asset", "observe"),
     "automation": ("eager", "on_cron", "on_missing", "when"),
     "checks": ("Check", "CheckResult", "check"),
-    "context": ("Context", "context"),
+    "context": ("AssetUpdate", "Context", "PublishedEvent", "context"),
     "dag": ("Dag", "Group", "dag", "group"),
     "flow": ("Flow", "flow"),
     "futures": ("Future", "FutureList"),
@@ -98,8 +99,9 @@ _PUBLIC = {
         "weekly",
         "windows",
     ),
+    "publishing": ("publish",),
     "retry": ("Retry",),
-    "schedules": ("Schedule", "cron", "every", "on_dates", "rrule"),
+    "schedules": ("Schedule", "cron", "event", "every", "on_dates", "rrule", "updated"),
     "signals": ("Fail", "LookAgain", "RetryAfter", "Skip", "TaskCancelled"),
     "task": ("Cache", "Task", "task"),
     "transactions": ("transaction",),
@@ -114,15 +116,16 @@ _WHERE = {name: f"plait.authoring.{module}" for module, names in _PUBLIC.items()
 _WHERE.update(dict.fromkeys(_ERRORS, "plait.model.errors"))
 
 __all__ = [
-    "Asset", "Cache", "Check", "CheckResult", "Context", "Dag", "DefinitionError", "DuckDBTables", "ExternalAsset",
-    "Fail", "Files", "Flow", "Future", "FutureList", "Group", "IOContext", "IOManager", "JsonFiles", "Limit",
-    "LoadError", "LookAgain", "MultiAsset", "Out", "ParameterError", "ParquetFiles", "PartitionMapping", "Partitions",
-    "PickleFiles", "PlaitError", "Retry", "RetryAfter", "Schedule", "Skip", "Task", "TaskCancelled", "TaskFailed",
-    "Trigger", "TriggerFailed", "Unfinished", "UsageError", "UserError", "WaitTimeout", "__version__", "answer",
-    "ask", "asset", "check", "context", "cron", "dag", "daily", "dynamic", "eager", "every", "external",
-    "file_exists", "flow", "fresh", "group", "hourly", "limit", "logical_date", "materialize", "monthly", "multi",
-    "multi_asset", "observe", "on_cron", "on_dates", "on_missing", "partition_key", "pool", "rrule", "run_finished",
-    "static", "task", "transaction", "trigger", "unmapped", "wait_for", "weekly", "when", "windows",
+    "Asset", "AssetUpdate", "Cache", "Check", "CheckResult", "Context", "Dag", "DefinitionError", "DuckDBTables",
+    "ExternalAsset", "Fail", "Files", "Flow", "Future", "FutureList", "Group", "IOContext", "IOManager", "JsonFiles",
+    "Limit", "LoadError", "LookAgain", "MultiAsset", "Out", "ParameterError", "ParquetFiles", "PartitionMapping",
+    "Partitions", "PickleFiles", "PlaitError", "PublishedEvent", "Retry", "RetryAfter", "Schedule", "Skip", "Task",
+    "TaskCancelled", "TaskFailed", "Trigger", "TriggerFailed", "Unfinished", "UsageError", "UserError", "WaitTimeout",
+    "__version__", "answer", "ask", "asset", "check", "context", "cron", "dag", "daily", "dynamic", "eager", "event",
+    "every", "external", "file_exists", "flow", "fresh", "group", "hourly", "limit", "logical_date", "materialize",
+    "monthly", "multi", "multi_asset", "observe", "on_cron", "on_dates", "on_missing", "partition_key", "pool",
+    "publish", "rrule", "run_finished", "static", "task", "transaction", "trigger", "unmapped", "updated", "wait_for",
+    "weekly", "when", "windows",
 ]  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def test_the_object(project: Command):
     nightly, once, spread = found["schedules"]
     assert {**nightly, "times": []} == {
         "workflow": "nightly", "schedule": "30 2 * * * Europe/Berlin", "kind": "cron", "tz": "Europe/Berlin",
-        "catchup": "latest", "times": [],
+        "catchup": "latest", "times": [], "waits_for": [],
     }  # fmt: skip
     assert nightly["times"][1] == {
         "at": "2026-03-29T01:00:00+00:00",
@@ -92,6 +92,38 @@ def test_what_has_no_times_is_told(project: Command):
     assert "1901" in project("schedules", "next", "jobs.py", "--from", "0001-01-01", code=2).err
     (project.folder / "none.py").write_text("from plait import flow\n\n\n@flow\ndef f(): ...\n")
     assert "no workflow here has a schedule" in project("schedules", "next", "none.py").err
+
+
+WAITS = """
+from plait import cron, event, flow, updated
+
+
+@flow(schedule=cron("0 6 * * *") | (updated("orders") & event("ready", {"n": 1})))
+def report(): ...
+"""
+
+
+def test_what_waits_for_more_than_times_says_for_what(project: Command):
+    (project.folder / "waits.py").write_text(WAITS)
+    found = project("schedules", "next", "waits.py", "--count", 1, "--json").json["schedules"]
+    assert [(each["kind"], len(each["times"]), each["waits_for"]) for each in found] == [
+        ("cron", 1, []),
+        ("all", 0, ["asset orders", 'event ready with {"n":1}']),
+    ]
+    assert "after asset orders" in project("schedules", "next", "waits.py").out
+
+
+def test_events_are_published_and_listed(project: Command):
+    assert "no event was published" in project("events", "list").err
+    project("events", "publish", "ready", "--data", '{"n": [1, null]}')
+    project("events", "publish", "done")
+    found = project("events", "list", "--json").json["events"]
+    assert [(each["name"], each["data"]) for each in found] == [("done", None), ("ready", {"n": [1, None]})]
+    assert "ready  " in project("events", "list", "ready").out
+    assert "is no JSON" in project("events", "publish", "ready", "--data", "{n: 1}", code=2).err
+    assert "32,768 are the most" in project("events", "publish", "ready", "--data", f'"{"x" * 40_000}"', code=2).err
+    assert "more than 64 bits" in project("events", "publish", "ready", "--data", str(10**30), code=2).err
+    assert "is not the name of an event" in project("events", "publish", "", code=2).err
 
 
 def test_a_schedule_that_is_wrong_is_told_with_its_place(project: Command):

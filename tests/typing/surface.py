@@ -11,6 +11,7 @@ from typing import Any, Literal, assert_type
 
 from plait import (
     Asset,
+    AssetUpdate,
     Cache,
     Check,
     CheckResult,
@@ -39,6 +40,7 @@ from plait import (
     Partitions,
     PickleFiles,
     PlaitError,
+    PublishedEvent,
     Retry,
     RetryAfter,
     Schedule,
@@ -63,6 +65,7 @@ from plait import (
     daily,
     dynamic,
     eager,
+    event,
     every,
     external,
     file_exists,
@@ -82,6 +85,7 @@ from plait import (
     on_missing,
     partition_key,
     pool,
+    publish,
     rrule,
     run_finished,
     static,
@@ -89,6 +93,7 @@ from plait import (
     transaction,
     trigger,
     unmapped,
+    updated,
     wait_for,
     weekly,
     when,
@@ -271,6 +276,10 @@ ask(bool)  # pyright: ignore[reportCallIssue]
 # --- the rest ---------------------------------------------------------------------------------------------------------
 
 assert_type(context(), Context)
+assert_type(context().updates, list[AssetUpdate])
+assert_type(context().events, list[PublishedEvent])
+assert_type(publish("ready", {"n": 1}), str)
+assert_type((updated("orders", an_asset) & event("ready", {"n": 1})) | cron("@daily"), Schedule)
 assert_type([pool("warehouse", slots=1), limit(tag="db", slots=4)], list[Limit])
 assert_type(every(3600), Schedule)
 assert_type(rrule("FREQ=DAILY", start=date(2026, 1, 1)), Schedule)

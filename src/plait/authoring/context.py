@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +19,30 @@ if TYPE_CHECKING:
     from plait.authoring.checks import CheckResult
 
 
+class AssetUpdate(msgspec.Struct, frozen=True, repr_omit_defaults=True):
+    """An update of an asset that has started a run: when it was (`at`, aware), which task of which run made it, and
+    with which data version and metadata (up to 4 KB of them). `observed`: of an asset that is made elsewhere."""
+
+    asset: str
+    at: datetime
+    run_id: str
+    partition: str | None = None
+    workflow: str = ""
+    task: str = ""
+    data_version: str | None = None
+    metadata: dict[str, Any] = {}
+    observed: bool = False
+
+
+class PublishedEvent(msgspec.Struct, frozen=True):
+    """An event that has started a run: its `data`, and when it was published (`at`, aware) under which id."""
+
+    name: str
+    data: Any
+    at: datetime
+    id: str
+
+
 class Context(msgspec.Struct, repr_omit_defaults=True):
     """The run and the task run that user code is in.
 
@@ -28,7 +52,7 @@ class Context(msgspec.Struct, repr_omit_defaults=True):
     `params` are the run's parameters; `metadata` collects what `add_metadata` is given, and is recorded with a
     materialization; `selected` are the keys of the assets that it is to make; `data_version` (of several assets
     `data_versions`, by key) may be set to what tells this value from others: a checksum, a revision; `waits` answers
-    `wait_for` and `ask` in a task.
+    `wait_for` and `ask` in a task; `started_by` is what `updates` and `events` tell.
     """
 
     run_id: str
@@ -53,6 +77,19 @@ class Context(msgspec.Struct, repr_omit_defaults=True):
     asset_metadata: dict[str, dict[str, Any]] = {}
     checks: list[tuple[str, str | None, CheckResult, bool]] = []
     waits: Waiter | None = None
+    started_by: dict[str, Any] = {}
+
+    @property
+    def updates(self) -> list[AssetUpdate]:
+        """The updates of assets that have started the run, oldest first: all since the run before it, at most 100 (of
+        each asset at least the last one). Empty for a run that was started otherwise."""
+        return [_update(told) for told in self.started_by.get("asset_events", ())]
+
+    @property
+    def events(self) -> list[PublishedEvent]:
+        """The published events that have started the run, likewise."""
+        found = self.started_by.get("events", ())
+        return [PublishedEvent(told["name"], told["data"], _aware(told["at"]), told["id"]) for told in found]
 
     @property
     def partition_key(self) -> str:
@@ -126,6 +163,8 @@ class Context(msgspec.Struct, repr_omit_defaults=True):
         about = [self.logical_date, self.partition, self.params]
         if self.data_interval_start is not None:
             about += [self.data_interval_start, self.data_interval_end]
+        if self.started_by:
+            about.append(self.started_by)
         return about
 
     def add_metadata(self, **values: Any) -> None:
@@ -145,6 +184,24 @@ class Context(msgspec.Struct, repr_omit_defaults=True):
 
         result = passed if isinstance(passed, CheckResult) else CheckResult(passed=bool(passed))
         self.checks.append((name, asset, result, blocking))
+
+
+def _aware(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
+
+
+def _update(told: dict[str, Any]) -> AssetUpdate:
+    return AssetUpdate(
+        asset=told["key"],
+        at=_aware(told["at"]),
+        run_id=told["run_id"],
+        partition=told["partition"] or None,
+        workflow=told["workflow"],
+        task=told["task"],
+        data_version=told.get("data_version"),
+        metadata=told.get("metadata", {}),
+        observed=told.get("observed", False),
+    )
 
 
 _current: ContextVar[Context | None] = ContextVar("plait_context", default=None)

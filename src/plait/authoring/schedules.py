@@ -1,7 +1,10 @@
-"""Schedules as a user writes them, checked when they are written: `cron`, `every`, `rrule`, `on_dates`, and what is
-made of them. What they mean is in `engine.occurrences`; a `Schedule` only holds the plain data."""
+"""Schedules as a user writes them, checked when they are written: `cron`, `every`, `rrule`, `on_dates`, `updated`,
+`event`, and what is made of them. What they mean is in `engine.occurrences` and `engine.conditions`; a `Schedule` only
+holds the plain data."""
 
+from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
+from typing import Any, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -13,58 +16,99 @@ from plait.engine import schedule_specs
 from plait.engine.occurrences import zone_name
 from plait.model.errors import DefinitionError
 from plait.model.graph import TriggerSpec
-from plait.model.schedules import Catchup, Cron, Dates, Interval, Rule, TimedSchedule, Union, Without
+from plait.model.schedules import (
+    AllOf,
+    AnyOf,
+    AssetCondition,
+    AssetUpdates,
+    Catchup,
+    Cron,
+    Dates,
+    Event,
+    Interval,
+    Rule,
+    Timed,
+    TimedSchedule,
+    Union,
+    When,
+    Without,
+)
 
 CRON = 'cron("0 6 * * *")   # minute hour day-of-month month day-of-week'
+UPDATED = 'updated("orders", "customers")   # keys, or what @asset has made'
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """When runs of a workflow are started; made by `cron`, `every`, `rrule` or `on_dates`.
+    """When runs of a workflow are started; made by `cron`, `every`, `rrule`, `on_dates`, `updated` or `event`.
 
-    `a | b`: whenever one of the two comes. `a - b`: a without what b covers.
+    `a | b`: whenever one of the two comes. `a & b`: when both have come since the last run. `a - b`: a without what b
+    covers (times only).
 
         weekdays = cron("0 6 * * MON-FRI", tz="Europe/Berlin") - on_dates("2026-12-25", "2027-01-01")
         @dag(schedule=(weekdays | cron("0 12 * * SAT")).between("2026-01-01", "2028-01-01").jitter(60))
+
+        @dag(schedule=cron("0 6 * * *") | (updated("orders") & updated("customers")))
     """
 
-    when: TimedSchedule
+    when: When
 
     def __or__(self, other: "Schedule") -> "Schedule":
-        parts = [*_alternatives(self), *_alternatives(_schedule(other, "|"))]
-        return _checked(Union(parts=tuple(parts)), '(cron("0 6 * * *") | cron("30 12 * * *")).jitter(60)')
+        right = _schedule(other, "|").when
+        if isinstance(self.when, Timed) and isinstance(right, Timed):
+            parts = (*_alternatives(self.when), *_alternatives(right))
+            return _checked(Union(parts=parts), '(cron("0 6 * * *") | cron("30 12 * * *")).jitter(60)')
+        if isinstance(self.when, AssetUpdates) and isinstance(right, AssetUpdates):
+            return Schedule(AssetUpdates(op="any", parts=(*_assets(self.when, "any"), *_assets(right, "any"))))
+        return Schedule(AnyOf(parts=(*_parts(self.when, AnyOf), *_parts(right, AnyOf))))
+
+    def __and__(self, other: "Schedule") -> "Schedule":
+        right = _schedule(other, "&").when
+        if isinstance(self.when, AssetUpdates) and isinstance(right, AssetUpdates):
+            return Schedule(AssetUpdates(op="all", parts=(*_assets(self.when, "all"), *_assets(right, "all"))))
+        both = AllOf(parts=(*_parts(self.when, AllOf), *_parts(right, AllOf)))
+        return _checked(both, 'cron("0 6 * * *") & updated("orders")')
 
     def __sub__(self, other: "Schedule") -> "Schedule":
-        without = _schedule(other, "-").when
-        return _checked(Without(base=self.when, without=without), 'cron("0 6 * * *") - on_dates("2026-12-25")')
+        example = 'cron("0 6 * * *") - on_dates("2026-12-25")'
+        base, without = self._times("-", example), _schedule(other, "-")._times("-", example)
+        return _checked(Without(base=base, without=without), example)
 
     def between(self, start: Day | None = None, end: Day | None = None) -> "Schedule":
         """The same schedule from `start` to before `end`; without a zone of their own, on its clock. What has passed
         since the start when the workflow is deployed counts as missed (see `catchup`)."""
-        begin, over = self._point(start), self._point(end)
-        if begin is None and over is None:
+        if start is None and end is None:
             return self
-        if self.when.start is not None and begin is not None:
-            begin = max(begin, self.when.start)
-        if self.when.end is not None and over is not None:
-            over = min(over, self.when.end)
-        changed = msgspec.structs.replace(self.when, start=begin or self.when.start, end=over or self.when.end)
+        when = self._times("between", 'cron("0 6 * * *").between("2026-01-01") | updated("orders")')
+        begin, over = _point(when, start), _point(when, end)
+        if when.start is not None and begin is not None:
+            begin = max(begin, when.start)
+        if when.end is not None and over is not None:
+            over = min(over, when.end)
+        changed = msgspec.structs.replace(when, start=begin or when.start, end=over or when.end)
         return _checked(changed, 'between("2026-01-01", "2027-01-01")   # or start=..., end=... of the workflow')
 
     def jitter(self, most: Seconds) -> "Schedule":
         """The same schedule, each of whose runs starts up to so many seconds (or a timedelta) late, and before the next
         one: so that many workflows with one schedule do not start at one moment. How late, an occurrence says."""
-        changed = msgspec.structs.replace(self.when, jitter=seconds(most))
+        when = self._times("jitter", 'cron("0 6 * * *").jitter(60) | updated("orders")')
+        changed = msgspec.structs.replace(when, jitter=seconds(most))
         return _checked(changed, 'cron("0 6 * * *").jitter(60)')
+
+    def _times(self, what: str, right: str) -> TimedSchedule:
+        """The schedule, if it is one of times. Raises DefinitionError for another one."""
+        if isinstance(self.when, Timed):
+            return self.when
+        where, wrong = here()
+        raise DefinitionError(
+            f"{schedule_specs.describe(self.when)!r} is no schedule of times, which {what!r} is for",
+            where=where,
+            wrong=wrong,
+            right=right,
+        )
 
     def trigger(self, *, catchup: Catchup) -> TriggerSpec:
         """The schedule as plain data."""
         return schedule_specs.spec_of(self.when, catchup)
-
-    def _point(self, given: Day | None) -> datetime | None:
-        if given is None:
-            return None
-        found = point_of(given)
-        return found if found.tzinfo is not None else found.replace(tzinfo=zone(zone_name(self.when)))
 
     def __repr__(self) -> str:
         return f"<schedule {schedule_specs.describe(self.when)}>"
@@ -136,6 +180,55 @@ def on_dates(*dates: Day, at: time | str = "00:00", tz: str = "UTC") -> Schedule
     return _checked(made, 'on_dates("2026-12-24", "2026-12-31", at="18:00")')
 
 
+def updated(*assets: Any) -> Schedule:
+    """When assets (their keys, or what `@asset` and `external` have made) were updated, all of them since the last run.
+
+    `updated(a) | updated(b)`: at each update of one of them. An update is a materialization, by whatever run, or an
+    observation that found a new data version. The run is told of them: `context().updates`.
+
+        @dag(schedule=updated("orders", "customers"))
+        def report(): ...
+    """
+    keys = [key for each in assets for key in _keys_of(each)]
+    if not keys:
+        where, wrong = here()
+        raise DefinitionError("updates are those of at least one asset", where=where, wrong=wrong, right=UPDATED)
+    parts = tuple(AssetCondition(op="asset", key=key) for key in dict.fromkeys(keys))
+    return Schedule(AssetUpdates(op="all", parts=parts) if len(parts) > 1 else AssetUpdates(op="asset", key=keys[0]))
+
+
+def _keys_of(asset: Any) -> list[str]:
+    if isinstance(asset, str) and asset:
+        return [asset]
+    key, keys = getattr(asset, "key", None), getattr(asset, "keys", None)
+    if isinstance(key, str):
+        return [key]
+    if isinstance(keys, tuple):
+        return [str(each) for each in cast("tuple[object, ...]", keys)]
+    where, wrong = here()
+    raise DefinitionError(f"{asset!r} is not an asset", where=where, wrong=wrong, right=UPDATED)
+
+
+def event(name: str, match: Mapping[str, Any] | None = None) -> Schedule:
+    """When an event is published under a name (`plait.publish`, `plait events publish`) whose data have the values of
+    `match`, if given. The run is told of it: `context().events`.
+
+        @flow(schedule=event("orders_ready", {"region": "eu"}))
+        def load(): ...
+    """
+    made = {"name": name, "match": dict(match or {})}
+    try:
+        return Schedule(msgspec.convert(msgspec.to_builtins(made), Event))
+    except (TypeError, msgspec.ValidationError) as error:
+        where, wrong = here()
+        raise DefinitionError(
+            f"{name!r} is not an event to wait for: {error}",
+            where=where,
+            wrong=wrong,
+            right='event("orders_ready", {"region": "eu"})   # a name, and plain data',
+        ) from None
+
+
 def zone(name: str) -> ZoneInfo:
     """A time zone by its name. Raises DefinitionError for an unknown one."""
     try:
@@ -172,10 +265,26 @@ def _time(given: str) -> time:
         raise DefinitionError(f"{given!r} is not a time of day", where=where, wrong=wrong, right='at="18:00"') from None
 
 
-def _alternatives(schedule: Schedule) -> tuple[TimedSchedule, ...]:
+def _point(when: TimedSchedule, given: Day | None) -> datetime | None:
+    if given is None:
+        return None
+    found = point_of(given)
+    return found if found.tzinfo is not None else found.replace(tzinfo=zone(zone_name(when)))
+
+
+def _alternatives(when: TimedSchedule) -> tuple[TimedSchedule, ...]:
     """The parts of a union that has nothing of its own, else the schedule."""
-    when = schedule.when
     return when.parts if isinstance(when, Union) and when == Union(parts=when.parts) else (when,)
+
+
+def _parts(when: When, kind: type[AllOf | AnyOf]) -> tuple[When, ...]:
+    """The parts of an expression of a kind, else the expression."""
+    return when.parts if isinstance(when, kind) else (when,)
+
+
+def _assets(when: AssetCondition, op: str) -> tuple[AssetCondition, ...]:
+    """The parts of a condition over assets with this word, else the condition."""
+    return when.parts if when.op == op else (AssetCondition(op=when.op, key=when.key, parts=when.parts),)
 
 
 def _schedule(given: object, sign: str) -> Schedule:
@@ -190,7 +299,7 @@ def _schedule(given: object, sign: str) -> Schedule:
     )
 
 
-def _checked(when: TimedSchedule, right: str) -> Schedule:
+def _checked(when: When, right: str) -> Schedule:
     """A schedule that was looked at. Raises DefinitionError with the user's line."""
     try:
         schedule_specs.check(when)

@@ -50,6 +50,10 @@ class Engine(Protocol):
         """Where this process keeps dynamic partitions."""
         ...
 
+    def publish_event(self, name: str, data: Any) -> str:
+        """Publish an event; its id. Raises ParameterError for one that cannot be published."""
+        ...
+
     def answer(self, run_id: str, value: Any, *, task: str | None) -> None:
         """Answer what a run asks. Raises ParameterError for a value that does not fit."""
         ...

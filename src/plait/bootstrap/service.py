@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from plait.authoring.definitions import Definitions, Workflow
     from plait.engine.partitions.answers import Said
     from plait.model.ids import RunId
+    from plait.model.rows import PublishedRow
     from plait.runtime.retention import RetentionThread
     from plait.services.deployments import Synced
     from plait.worker.asking import Question
@@ -316,3 +317,16 @@ def request_run(  # noqa: PLR0913  each is one option of who asks
     bus.publish("runs")
     bus.close()
     return run_id
+
+
+def publish_event(settings: Settings, store: RunStore, name: str, data: Any) -> PublishedRow:
+    """Publish an event, and wake the services. Raises ParameterError for one that cannot be published."""
+    from plait.adapters.clock import SystemClock
+    from plait.adapters.ids import Uuid7Source
+    from plait.runtime.publishing import publish
+
+    row = publish(store, SystemClock(), Uuid7Source(), name, data)
+    bus = open_bus(settings)
+    bus.publish("events")
+    bus.close()
+    return row

@@ -33,6 +33,7 @@ COMMANDS = {
     "backfills": ("plait.cli.backfills:backfills", "Look at backfills: list, show; pause, resume, cancel."),
     "partitions": ("plait.cli.partitions:partitions", "See which partitions are made; add keys to dynamic ones."),
     "schedules": ("plait.cli.schedules:schedules", "See when workflows run next, and where deployed schedules stand."),
+    "events": ("plait.cli.events:events", "Publish events, for which workflows wait; list them."),
     "db": ("plait.cli.db:db", "The database: upgrade it, look at its version."),
     "config": ("plait.cli.config:config", "Show the settings, and where each comes from."),
     "init": ("plait.cli.init:init", "Make a project skeleton that runs."),

@@ -23,6 +23,7 @@ from plait.model.assets import HistoryEvent
 from plait.model.graph import TriggerSpec
 from plait.model.rows import SignalRow, TriggerRow
 from plait.model.schedules import AllOf, AnyOf, AssetCondition, Event, TimedSchedule, When
+from plait.model.wire import travels
 
 MOST_EVENTS = 100
 """What happened that a run is told, unless it waits for more than so many things; of each the last is kept."""
@@ -281,15 +282,6 @@ def told(signal: SignalRow) -> dict[str, Any]:
     if about.metadata and size <= MOST_METADATA and travels(about.metadata):
         found["metadata"], found["size"] = about.metadata, size
     return found
-
-
-def travels(value: Any) -> bool:
-    """Whether plain data can be told to a worker: whole numbers beyond 64 bits cannot."""
-    try:
-        msgspec.msgpack.encode(value)
-    except OverflowError:
-        return False
-    return True
 
 
 def _fired(row: TriggerRow, standing: Standing) -> Fired:

@@ -18,6 +18,9 @@ MAPPED = "mapped"
 """Likewise: the upstream partitions that custom mappings named when the run was made, by node and asset: the
 edges of their ranges, and whether they may be any number."""
 
+STARTED_BY = ("asset_events", "events")
+"""Likewise: the updates of assets and the published events that started it, as `engine.conditions` tells them."""
+
 
 class RunInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """What every execution of one run shares; a worker gets it once per run.
@@ -102,3 +105,12 @@ class Returned(msgspec.Struct, frozen=True, array_like=True, tag="returned"):
 
 
 Report = Started | Finished | Returned
+
+
+def travels(value: Any) -> bool:
+    """Whether plain data can be told to a worker: whole numbers beyond 64 bits cannot."""
+    try:
+        msgspec.msgpack.encode(value)
+    except OverflowError:
+        return False
+    return True

@@ -20,6 +20,8 @@ RUNS_AT_ONCE = 100
 ROWS_AT_ONCE = 5_000
 """Rows of task runs and events that go in one transaction: a few hundredths of a second."""
 SEGMENTS_AT_ONCE = 200
+EVENTS_AT_ONCE = 1000
+"""Published events that go in one transaction."""
 PAUSE = 0.25
 """Seconds between two steps while there is something to delete."""
 LOOK_AGAIN = 60.0
@@ -61,6 +63,7 @@ class Retention:
         if self._is_first():
             more |= self._empty_trash() or self._store.delete_runs(before, RUNS_AT_ONCE) > 0
             more |= self._store.partitions.delete_backfills(before, RUNS_AT_ONCE) == RUNS_AT_ONCE
+            more |= self._store.signals.delete_published(before, EVENTS_AT_ONCE) == EVENTS_AT_ONCE
         return more
 
     def _is_first(self) -> bool:

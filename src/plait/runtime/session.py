@@ -35,6 +35,7 @@ from plait.runtime.here import Here
 from plait.runtime.hosted import Hosted
 from plait.runtime.lease import Lease, SessionLease, look_around
 from plait.runtime.own_triggers import OwnTriggers
+from plait.runtime.publishing import publish
 from plait.runtime.run_params import request_of
 from plait.runtime.scheduler import RunRequest, Scheduler
 from plait.runtime.sub_runs import SubRuns
@@ -291,6 +292,12 @@ class Session:
         self.store.put_inbox(full, encode_stimulus(said))
         self._bus.publish("inbox")
         look_around(self.scheduler)
+
+    def publish_event(self, name: str, data: Any) -> str:
+        """Publish an event (see `plait.publish`)."""
+        row = publish(self.store, self.scheduler.clock, self.scheduler.ids, name, data)
+        self._bus.publish("events")
+        return row.id
 
     def cancel(self, run_id: RunId, reason: str) -> None:
         """Cancel a run of this session."""

@@ -11,6 +11,7 @@ from plait.authoring.definitions import Definitions, Workflow
 from plait.engine import occurrences
 from plait.engine.assets.index import AssetIndex
 from plait.engine.backfill import Backfill, begin, groups_of
+from plait.engine.conditions import apart
 from plait.engine.partitions import edges, mappings
 from plait.engine.partitions.keysets import EMPTY, KeySet
 from plait.engine.partitions.mappings import AskCode, Sides
@@ -374,7 +375,8 @@ def after(last: datetime) -> datetime:
 def dates_of(graph: Graph, first: datetime, last: datetime, now: float) -> tuple[Slices, KeySet]:
     """The logical dates of a workflow between two, as partitions: those of its schedule, or days for one without.
     Raises UserError where it has none."""
-    trigger = next((each for each in graph.triggers if each.kind in TIMED), None)
+    parts = (part for each in graph.triggers for part in apart(each))
+    trigger = next((part for part in parts if part.kind in TIMED), None)
     if trigger is None:
         if not any(param.source == "logical_date" for param in graph.params):
             raise UsageError(

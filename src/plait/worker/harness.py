@@ -22,7 +22,7 @@ from plait.authoring.task import Task
 from plait.model.errors import UsageError
 from plait.model.graph import TaskSpec
 from plait.model.outcome import Outcome, Stored
-from plait.model.wire import DATA_INTERVAL, PARTITION_KEYS, Execution, RunInfo
+from plait.model.wire import DATA_INTERVAL, PARTITION_KEYS, STARTED_BY, Execution, RunInfo
 from plait.ports import ResultStore
 from plait.worker import io, materials
 from plait.worker.arguments import Arguments, graph_spec, run_params, unpickle_call, utc_of, with_defaults
@@ -174,6 +174,7 @@ class Harness:
             params=self._params.get(info.run_id, {}),
             tags=info.tags,
             resume=execution.resume,
+            started_by={name: info.extra[name] for name in STARTED_BY if name in info.extra} if info.extra else {},
         )
         if execution.runner not in _NEVER_WAIT:
             context.waits = TaskWaits(context)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from plait.cli.common import open_store, print_json, say
 from plait.cli.options import db_option, json_option
+
+if TYPE_CHECKING:
+    from plait.services.schedules import TriggerView
 
 
 @click.command("list")
@@ -14,7 +19,7 @@ from plait.cli.options import db_option, json_option
 @db_option
 def listing(workflow: str | None, as_json: bool) -> None:
     """List the deployed schedules, soonest first: what each fired last (or since when it counts), and when it fires
-    next. Those of a paused workflow do not fire.
+    next, or what has happened of that for which it waits. Those of a paused workflow do not fire.
 
     \b
       plait schedules list
@@ -43,8 +48,21 @@ def listing(workflow: str | None, as_json: bool) -> None:
                 view.schedule,
                 view.catchup,
                 on_clock(view.cursor, view.tz) if view.cursor else "-",
-                "paused" if view.paused else on_clock(view.next_at, view.tz) if view.next_at else "never",
+                _next(view),
             )
             for view in views
         ],
     )
+
+
+def _next(view: TriggerView) -> str:
+    from plait.cli.schedules.times import on_clock
+
+    if view.paused:
+        return "paused"
+    if view.waits_for is not None:
+        total = len(view.waits_for.happened) + len(view.waits_for.missing)
+        told = f"{len(view.waits_for.happened)} of {total} since then"
+        missing = ", ".join(view.waits_for.missing[:3]) + (", ..." if len(view.waits_for.missing) > 3 else "")
+        return f"{told}; not yet: {missing}" if missing else told
+    return on_clock(view.next_at, view.tz) if view.next_at else "never"

@@ -95,6 +95,9 @@ def _show(views: list[ScheduleView]) -> None:
             starts = (on_clock(each.starts_at, view.tz),) if late else ()
             start = on_clock(each.data_interval_start, view.tz)
             rows.append((view.workflow, view.schedule, on_clock(each.at, view.tz), *starts, start))
-        if not view.times:
+        if view.waits_for:
+            told = ", ".join(view.waits_for[:3]) + (", ..." if len(view.waits_for) > 3 else "")
+            rows.append((view.workflow, view.schedule, f"after {told}", *(("",) if late else ()), ""))
+        elif not view.times:
             rows.append((view.workflow, view.schedule, "never", *(("",) if late else ()), ""))
     tables.show(head, rows)

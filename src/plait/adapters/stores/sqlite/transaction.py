@@ -195,7 +195,7 @@ class SqliteTransaction:
 
     def awaiting(self, subjects: Sequence[str]) -> list[TriggerRow]:
         """The triggers that wait for these. Nobody else writes while this transaction is open."""
-        found = self._connection.execute(queries.AWAITING, (json.dumps(encoding.printable(list(subjects))),))
+        found = self._connection.execute(queries.AWAITING, (as_json(encoding.printable(list(subjects))),))
         return [encoding.trigger_of(columns) for columns in found]
 
     def automation(self, key: str) -> AutomationRow | None:
