@@ -6,7 +6,6 @@ import pytest
 
 import plait
 from plait import DefinitionError, ParameterError, asset, context, cron, event, external, flow, multi_asset, updated
-from plait.bootstrap import default_session
 from plait.engine.schedule_specs import describe
 from plait.model.schedules import AllOf, AnyOf, AssetCondition, AssetUpdates, Cron, Event
 
@@ -69,9 +68,9 @@ def test_a_run_that_is_started_by_hand_is_told_of_nothing():
     assert f() == [[], []]
 
 
-def test_events_are_published_from_python():
+def test_events_are_published_from_python(session):
     id = plait.publish("ready", {"n": [1]})
-    found = default_session().store.signals.published(name="ready")
+    found = session.store.signals.published(name="ready")
     assert [(row.id, row.data) for row in found] == [(id, b'{"n":[1]}')]
     with pytest.raises(ParameterError, match="are not plain data"):
         plait.publish("ready", object())
