@@ -41,6 +41,9 @@ class Partitioned:
         """Updates are made by hand."""
         return self.updated.get(key, NO)
 
+    def ready(self, key: str) -> None:
+        """No mapping is to be asked."""
+
     def shares(self, key: str, other: str) -> bool:
         """One run can make all."""
         return True

@@ -222,14 +222,16 @@ class Look:
 
     def _value(self, node: Node, key: str, by: str) -> KeySet:
         """What a part is true of, of asset `key`; `by` says through which upstream assets it was reached."""
-        value = _PARTS[node.kind](self, node, key, by)
-        self._here.results[node.place + by if by else node.place] = value.bounds
-        return value
-
-    def _is(self, node: Node, key: str, by: str) -> KeySet:
-        value = self._fact(node.fact, key)
-        if node.momentary and value.bounds:
-            self._here.momentary = True
+        fact, here = node.fact, self._here
+        if node.momentary:
+            value = self._momentary(fact, key)
+            if value.bounds:
+                here.momentary = True
+        elif fact:
+            value = self._facts.fact(fact, key)
+        else:
+            value = _PARTS[node.kind](self, node, key, by)
+        here.results[node.place + by if by else node.place] = value.bounds
         return value
 
     def _and(self, node: Node, key: str, by: str) -> KeySet:
@@ -297,13 +299,16 @@ class Look:
         condition = node.condition
         assert isinstance(condition, (model.AnyDeps, model.AllDeps))  # here and below: the table knows
         deps: Collection[str] = self._index.upstream[key]
+        if not (condition.only or condition.ignore) and key not in deps:
+            return deps
         if condition.only:
             deps = [dep for dep in deps if _matches(dep, condition.only)]
         if condition.ignore:
             deps = [dep for dep in deps if not _matches(dep, condition.ignore)]
         return [dep for dep in deps if dep != key] if key in deps else deps
 
-    def _fact(self, fact: str, key: str) -> KeySet:
+    def _momentary(self, fact: str, key: str) -> KeySet:
+        """What is true in this look only."""
         root = self._here.key
         match fact:
             case "requested":
@@ -317,23 +322,23 @@ class Look:
                     return EMPTY
                 return self._facts.all(key) if self._here.is_first else EMPTY
             case "updated_apart":
-                return self._facts.updated_apart(key, root) | self._here.missed(f"{fact}@{key}")
-            case "updated":
-                return self._facts.fact(fact, key) | self._here.missed(f"{fact}@{key}")
+                value = self._facts.updated_apart(key, root)
             case _:
-                return self._facts.fact(fact, key)
+                value = self._facts.fact(fact, key)
+        return value | self._here.missed(f"{fact}@{key}") if self._here.has_missed else value
 
 
 class _Here:
     """The asset whose condition is being evaluated: what it remembers, from the look before (`old`) and for the next
     one; and what it has missed."""
 
-    __slots__ = ("_missed", "is_first", "key", "momentary", "old", "remembered", "results", "version")
+    __slots__ = ("_missed", "has_missed", "is_first", "key", "momentary", "old", "remembered", "results", "version")
 
     def __init__(
         self, key: str, version: str, old: Mapping[str, Bounds] | None, missed: Mapping[str, Bounds] | None = None
     ):
-        self._missed = missed
+        self._missed = missed or {}
+        self.has_missed = bool(missed)
         self.key = key
         self.version = version
         self.is_first = old is None
@@ -344,7 +349,7 @@ class _Here:
 
     def missed(self, what: str) -> KeySet:
         """What was momentary while the asset was held back."""
-        return KeySet(self._missed.get(what, ())) if self._missed else EMPTY
+        return KeySet(self._missed.get(what, ()))
 
     def recall(self, place: str) -> KeySet:
         """What was true at this place in the look before."""
@@ -358,8 +363,7 @@ class _Here:
 
 
 _PARTS: dict[type, Callable[[Look, Node, str, str], KeySet]] = {
-    model.Is: Look._is,  # pyright: ignore[reportPrivateUsage]  here and below: the table is the class's own
-    model.And: Look._and,  # pyright: ignore[reportPrivateUsage]
+    model.And: Look._and,  # pyright: ignore[reportPrivateUsage]  here and below: the table is the class's own
     model.Or: Look._or,  # pyright: ignore[reportPrivateUsage]
     model.Not: Look._not,  # pyright: ignore[reportPrivateUsage]
     model.AnyDeps: Look._any_deps,  # pyright: ignore[reportPrivateUsage]

@@ -142,9 +142,13 @@ class KeySet:
             return EMPTY
         if self.bounds == other.bounds:
             return self
-        if len(self.bounds) <= 2 or len(other.bounds) <= 2:
-            small, large = sorted((self, other), key=lambda each: len(each.bounds))
-            return large.within(*small.bounds) if small.bounds else EMPTY
+        if len(other.bounds) == 2:
+            start, stop = other.bounds
+            if start <= self.bounds[0] and self.bounds[-1] <= stop:
+                return self
+            return self.within(start, stop)
+        if len(self.bounds) == 2:
+            return other.within(*self.bounds)
         edges = _edges(self.bounds, 1, 0) + _edges(other.bounds, 1, 0)
         edges.sort()
         return KeySet(_covered(edges, 2))
@@ -152,6 +156,10 @@ class KeySet:
     def __sub__(self, other: "KeySet") -> "KeySet":
         if not self.bounds or not other.bounds:
             return self
+        if self.bounds[-1] <= other.bounds[0] or other.bounds[-1] <= self.bounds[0]:
+            return self
+        if self.bounds == other.bounds:
+            return EMPTY
         low = min(self.bounds[0], other.bounds[0]) - 1
         high = max(self.bounds[-1], other.bounds[-1]) + 1
         return self & KeySet((low, *other.bounds, high))

@@ -5,8 +5,9 @@ upstream ones: they are each other's transpose, pair by pair. What of it is not 
 `Mapped.keys`.
 """
 
-from collections.abc import Callable
-from math import prod
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from math import inf, prod
 from typing import NamedTuple
 
 from plait.engine.partitions.answers import MappingUnknown, Pairs
@@ -200,12 +201,8 @@ def _downstream(mapping: Mapping, keys: KeySet, sides: Sides) -> KeySet:
         case SameKey():
             return keys if down.name == up.name else _same_texts(keys, up, down)
         case InTime():
-            below, above = _windows(down), _windows(up)
-            return KeySet.ranges_of(
-                (part.first - mapping.last, part.last + 1 - mapping.first)
-                for start, stop in keys.ranges
-                if (part := below.overlapping(above.window(start)[0], above.window(stop)[0]))
-            )
+            parts = _overlapping(_windows(down), _windows(up), keys)
+            return KeySet.ranges_of((part.first - mapping.last, part.last + 1 - mapping.first) for part in parts)
         case All():
             return down.all(sides.now)
         case Last():
@@ -225,6 +222,27 @@ def _downstream(mapping: Mapping, keys: KeySet, sides: Sides) -> KeySet:
                 )
             )
             return _by_dimension(swapped, keys, Sides(up, down, sides.now, sides.ask), backward=True)
+
+
+def _overlapping(below: WindowSpace, above: WindowSpace, keys: KeySet) -> Iterator[KeySet]:
+    """The windows that overlap those of each range. Ranges that add nothing to what was found are left out at once, so
+    that many ranges in few windows cost what these windows do."""
+    bounds, end = keys.bounds, -inf
+    at = 0
+    while at < len(bounds):
+        begin = above.window(bounds[at])[0]
+        if begin < end:
+            covered = above.overlapping(begin, end).last + 1
+            covered -= above.window(covered)[0] > end
+            at = bisect_right(bounds, covered, at) & ~1  # the first range of which not all is covered
+            if at == len(bounds):
+                return
+            begin = above.window(bounds[at])[0]
+        part = below.overlapping(begin, above.window(bounds[at + 1])[0])
+        if part:
+            end = below.window(part.last)[1]
+            yield part
+        at += 2
 
 
 # --- by dimensions ----------------------------------------------------------------------------------------------------

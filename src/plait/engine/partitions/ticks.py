@@ -64,6 +64,7 @@ class WallTicks:
 
     def __init__(self, walls: "CronWalls", zone: tzinfo):
         self._zone = zone
+        self._is_utc = zone is zone_of("UTC")
         self._hours, self._minutes, self._seconds = walls.hours, walls.minutes, walls.seconds
         self._of_minute = len(self._seconds)
         self._of_hour = len(self._minutes) * self._of_minute
@@ -95,6 +96,8 @@ class WallTicks:
 
     def number(self, at: float) -> int:
         """The number of the first time that is not before a moment."""
+        if self._is_utc:  # where every wall is there once
+            return self.number_of_wall(datetime.fromtimestamp(ceil(at), UTC).replace(tzinfo=None))
         shown = datetime.fromtimestamp(ceil(at), self._zone)
         number = self.number_of_wall(shown.replace(tzinfo=None, fold=0))
         if shown.fold:  # the walls to come until the fold ends have been before
@@ -106,6 +109,8 @@ class WallTicks:
 
     def moment(self, number: int) -> float:
         """The moment of a number."""
+        if self._is_utc:
+            return self._wall(number).replace(tzinfo=UTC).timestamp()
         return wall.moment_of(self._wall(number), self._zone)
 
     def shown(self, number: int) -> datetime:
