@@ -1,5 +1,6 @@
 """Mistakes that are planted into the runtime make seeds break: the simulation would find them."""
 
+from collections import Counter
 from itertools import product
 
 import msgspec
@@ -12,6 +13,7 @@ from plait.engine import executions
 from plait.model.states import LIVE
 from plait.runtime import commit, lease
 from plait.runtime.commit import Committer
+from plait.runtime.firing import Firing
 from plait.runtime.scheduler import Scheduler
 from plait.runtime.service import Service
 from plait.testing.simulation import SCENARIOS, Faults, simulate
@@ -95,6 +97,41 @@ def retries_of_a_commit_write_twice(monkeypatch):
     monkeypatch.setattr(Scheduler, "fail", fail)
 
 
+def signals_are_counted_and_stay(monkeypatch):
+    def take_signals(self, limit=200):
+        return list(self._tables.signals.signals.values())[:limit]
+
+    monkeypatch.setattr(MemoryTransaction, "take_signals", take_signals)
+
+
+def what_was_counted_is_not_kept(monkeypatch):
+    real = MemoryTransaction.advance_trigger
+
+    def advance_trigger(self, row):
+        real(self, msgspec.structs.replace(row, state=b"") if row.awaits else row)
+
+    monkeypatch.setattr(MemoryTransaction, "advance_trigger", advance_trigger)
+
+
+def runs_follow_in_a_transaction_of_their_own(monkeypatch):
+    make, host = Firing._make, Firing._host
+    later = []
+
+    def make_later(self, tx, deployed, occurrence, logical_date, made, opened, **more):
+        later.append((deployed, occurrence, logical_date, more))
+
+    def make_now(self, made):
+        due, later[:] = list(later), []
+        if due:
+            with self._scheduler.store.transaction() as tx:
+                for deployed, occurrence, logical_date, more in due:
+                    make(self, tx, deployed, occurrence, logical_date, made, Counter(), **more)
+        host(self, made)
+
+    monkeypatch.setattr(Firing, "_make", make_later)
+    monkeypatch.setattr(Firing, "_host", make_now)
+
+
 def leases_count_at_once(monkeypatch):
     def sweep(self):
         return lease.sweep_dead(self._store, self._clock.now(), host=self._host, alive=self._alive, leases=True)
@@ -122,6 +159,16 @@ def test_a_planted_mistake_is_found(monkeypatch, plant):
         if simulate(scenario, seed).breach is not None:
             return
     pytest.fail(f"{plant.__name__} was not found in {SEEDS} seeds of each scenario")
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [signals_are_counted_and_stay, what_was_counted_is_not_kept, runs_follow_in_a_transaction_of_their_own],
+    ids=lambda plant: plant.__name__,
+)
+def test_a_mistake_of_counting_is_found(monkeypatch, plant):
+    plant(monkeypatch)
+    assert any(simulate("updates", seed).breach for seed in range(SEEDS))
 
 
 def test_whoever_trusts_leases_too_early_is_found(monkeypatch):

@@ -8,7 +8,7 @@ from plait.engine import schedules
 from plait.model.errors import StoreError
 from plait.model.graph import Graph
 from plait.model.ids import RunId
-from plait.model.rows import DeploymentRow
+from plait.model.rows import DeploymentRow, PublishedRow
 from plait.model.states import RUN_TERMINAL, RunState
 from plait.model.stimuli import (
     CancelRequested,
@@ -52,7 +52,7 @@ class Person(Party):
         """Deploy a workflow, as `services.deployments` does: its code may be as it was, or not."""
         now = self.clock.now()
         self._store.save_graph(graph.hash(), graph)
-        triggers = [schedules.begin(graph.name, no, spec, now) for no, spec in enumerate(graph.triggers)]
+        triggers = schedules.redeploy(graph.name, graph.triggers, (), now)
         row = DeploymentRow(
             workflow=graph.name, kind=graph.kind, target=TARGET, graph_hash=graph.hash(), updated_at=now
         )
@@ -76,6 +76,13 @@ class Person(Party):
         with self._store.transaction() as tx:
             tx.create_run(first_row(request, run_id, graph.hash(), None, self.clock.now()))
         self._bus.publish("runs")
+
+    def publish(self, name: str) -> None:
+        """Publish an event, as `plait events publish` does."""
+        row = PublishedRow(id=self.place.ids.run_id(), name=name, at=self.clock.now(), data=b"{}")
+        with self._store.transaction() as tx:
+            tx.publish(row)
+        self._bus.publish("events")
 
     def say(self, run_id: RunId, stimulus: Stimulus) -> None:
         """Ask something of a run."""

@@ -6,11 +6,12 @@ from random import Random
 import msgspec
 
 from plait.model.ids import RunId, Token
-from plait.model.outcome import Outcome, Stored, Verdict
+from plait.model.outcome import AssetEvent, Outcome, Stored, Verdict
 from plait.model.wire import Execution, Finished, Report, Returned, Started
 from plait.ports import Capabilities, Capture, Kill, ReportSink
 from plait.testing.outcomes import failure
 from plait.testing.simulation.loop import POOL, Event, Loop, Party
+from plait.testing.simulation.shapes import MAKES
 from plait.testing.simulation.witness import Ledger
 from plait.worker import endings
 
@@ -61,7 +62,9 @@ class UserCode:
     def success(self, execution: Execution) -> Outcome:
         """It succeeds; what is mapped over it gets a few elements."""
         data = str(execution.token).encode()
+        made = [AssetEvent(key=execution.key.removeprefix(MAKES))] if execution.key.startswith(MAKES) else []
         return Outcome(
+            assets=tuple(made),
             outputs={"result": Stored(format="json", data=data, size=len(data))},
             lengths={"result": self._rng.randint(0, 3)},
         )

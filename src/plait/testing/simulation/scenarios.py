@@ -12,7 +12,7 @@ from plait.testing.simulation.processes import Habits
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of simulation. `deploys` makes the workflows that are there from the beginning; people start `starts`
-    runs of those without a trigger, and ask `asks` things of runs, over `seconds`."""
+    runs of those without a trigger, publish `publishes` events, and ask `asks` things of runs, over `seconds`."""
 
     about: str
     deploys: Callable[[Random], list[Graph]]
@@ -21,6 +21,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 2
     starts: tuple[int, int] = (1, 4)
     asks: tuple[int, int] = (0, 3)
+    publishes: tuple[int, int] | None = None
     redeploys: int = 0
     seconds: float = 60.0
     habits: Habits = Habits()
@@ -42,6 +43,11 @@ def _schedules(rng: Random) -> list[Graph]:
 
 def _crowd(rng: Random) -> list[Graph]:
     return [shapes.dag(rng, f"tiny{number}", most=2) for number in range(3)]
+
+
+def _updates(rng: Random) -> list[Graph]:
+    found = [shapes.makes(rng, f"makes{number}") for number in range(rng.randint(1, 2))]
+    return [*found, *(shapes.waits(rng, f"waits{number}") for number in range(rng.randint(1, 3)))]
 
 
 def _nested(rng: Random) -> list[Graph]:
@@ -68,6 +74,15 @@ SCENARIOS: dict[str, Scenario] = {
         processes=1,
         starts=(4, 8),
         asks=(0, 1),
+        habits=Habits(seconds=1.0),
+    ),
+    "updates": Scenario(
+        about="workflows that updates of assets and events start, and that are deployed again",
+        deploys=_updates,
+        starts=(3, 8),
+        asks=(0, 2),
+        publishes=(0, 4),
+        redeploys=2,
         habits=Habits(seconds=1.0),
     ),
     "nested": Scenario(about="runs that tasks start", deploys=_nested, starts=(1, 2), asks=(0, 2)),

@@ -3,6 +3,7 @@
 from random import Random
 from typing import Any
 
+from plait.engine.schedule_specs import spec_of
 from plait.model.graph import (
     CodeRef,
     Edge,
@@ -16,7 +17,7 @@ from plait.model.graph import (
     TriggerSpec,
 )
 from plait.model.policies import Collision, LimitUse, OutcomeRule, RetryPolicy, RunPolicy, TriggerRule
-from plait.model.schedules import Catchup
+from plait.model.schedules import AllOf, AnyOf, AssetCondition, AssetUpdates, Catchup, Event
 
 SMALL, WIDE = "pool:small", "pool:wide"
 SIZES = {SMALL: 1, WIDE: 3}
@@ -94,6 +95,28 @@ def scheduled(rng: Random, name: str, anchor: str) -> Graph:
     trigger = TriggerSpec(kind="interval", spec={"anchor": anchor, "seconds": seconds}, catchup=catchup)
     policy = RunPolicy(max_active_runs=rng.choice((1, 2)) if rng.random() < 0.6 else None)
     return dag(rng, name, most=3, policy=policy, triggers=(trigger,))
+
+
+MAKES = "make_"
+"""What begins the keys of tasks that update an asset; the rest is the asset's key."""
+ASSETS = ("a", "b")
+EVENT = "told"
+
+
+def makes(rng: Random, name: str) -> Graph:
+    """A DAG whose tasks update assets."""
+    keys = rng.sample(ASSETS, rng.randint(1, len(ASSETS)))
+    retry = RetryPolicy(limit=rng.choice((0, 2)), delays=(rng.choice((0.0, 5.0)),))
+    return Graph(name=name, nodes=tuple(TaskSpec(key=f"{MAKES}{key}", retry=retry) for key in keys))
+
+
+def waits(rng: Random, name: str) -> Graph:
+    """A small DAG that updates of assets start, or events, or both."""
+    a, b = (AssetUpdates(op="asset", key=key) for key in ASSETS)
+    both = AssetUpdates(op="all", parts=tuple(AssetCondition(op="asset", key=key) for key in ASSETS))
+    told = Event(name=EVENT)
+    when = rng.choice((a, both, AnyOf(parts=(a, b)), AllOf(parts=(b, told)), AnyOf(parts=(told, both))))
+    return dag(rng, name, most=2, policy=RunPolicy(), triggers=(spec_of(when),))
 
 
 def calls(name: str, workflow: str, retries: int) -> Graph:

@@ -3,7 +3,7 @@
 from plait.adapters.stores.memory import MemoryStore
 from plait.adapters.stores.memory_rows import RunRows
 from plait.model.ids import RunId
-from plait.model.rows import InboxRow
+from plait.model.rows import InboxRow, SignalRow, TriggerRow
 
 
 class SharedStore(MemoryStore):
@@ -28,3 +28,13 @@ class SharedStore(MemoryStore):
     def inbox_rows(self) -> dict[int, InboxRow]:
         """What lies in the inbox."""
         return self._tables.inbox
+
+    @property
+    def signal_rows(self) -> dict[int, SignalRow]:
+        """What is not counted."""
+        return self._tables.signals.signals
+
+    @property
+    def trigger_rows(self) -> dict[tuple[str, int], TriggerRow]:
+        """Where triggers stand."""
+        return self._tables.definitions.triggers

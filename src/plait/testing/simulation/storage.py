@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, cast
 
 from plait.model.errors import StoreError
-from plait.model.rows import RunRow
+from plait.model.rows import PublishedRow, RunRow
 from plait.ports import RunBatch, RunStore, Transaction
 from plait.testing.simulation.loop import Loop, Party
 from plait.testing.simulation.shared import SharedStore
@@ -93,7 +93,7 @@ class Connection:
             self._loop.point(self._party, "a commit", inside=True)
             if self._loop.strikes(self._loop.faults.refused):
                 self._fail("could not be committed")
-        self._witness.committed(self._party, own.written, own.created)
+        self._witness.committed(self._party, own.written, own.created, own.published)
         self._after("a commit")
 
     @contextlib.contextmanager
@@ -133,6 +133,7 @@ class OwnTransaction:
         self._tx = tx
         self.written: list[RunBatch] = []
         self.created: list[RunRow] = []
+        self.published: list[PublishedRow] = []
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._tx, name)
@@ -151,6 +152,12 @@ class OwnTransaction:
         if made:
             self.created.append(row)
         return made
+
+    def publish(self, row: PublishedRow) -> None:
+        """Publish an event."""
+        self._inside("publish")
+        self._tx.publish(row)
+        self.published.append(row)
 
     def write(self, batch: RunBatch) -> None:
         """Write a run's batch."""

@@ -13,11 +13,12 @@ from plait.engine.limits import RUN
 from plait.model import events as e
 from plait.model.graph import Graph, TaskSpec
 from plait.model.ids import RunId, TaskNo, Token
-from plait.model.rows import RunRow, TaskRow
+from plait.model.rows import PublishedRow, RunRow, TaskRow
 from plait.model.states import LIVE, RUN_TERMINAL, WAITING, RunState, TaskState
 from plait.model.stimuli import CancelRequested, ClearRequested, Stimulus, decode_stimulus
 from plait.model.wire import Execution
 from plait.ports import RunBatch
+from plait.testing.simulation.counts import Counts
 from plait.testing.simulation.history import History
 from plait.testing.simulation.loop import Breach, Loop, Party
 from plait.testing.simulation.shared import SharedStore
@@ -94,6 +95,7 @@ class Witness:
         """Everything that was put into the inbox."""
         self.decided: set[int] = set()
         self.occurrences: dict[str, RunId] = {}
+        self.counts = Counts()
         self.errors = 0
         """How often a store failed."""
 
@@ -130,8 +132,15 @@ class Witness:
             if each.name in dead and each is not party:
                 raise self.breach(f"F3: {party.name} takes {each.name} for dead, which lives")
 
-    def committed(self, party: Party, written: Sequence[RunBatch], created: Sequence[RunRow]) -> None:
+    def committed(
+        self,
+        party: Party,
+        written: Sequence[RunBatch],
+        created: Sequence[RunRow],
+        published: Sequence[PublishedRow] = (),
+    ) -> None:
         """A transaction was committed."""
+        self.counts.committed(self._store, written, published)
         for row in created:
             self._created(row)
         for batch in written:

@@ -8,6 +8,7 @@ from random import Random
 
 import msgspec
 
+from plait.engine.schedule_specs import TIMED
 from plait.model.errors import PlaitError
 from plait.model.graph import Graph
 from plait.model.rows import LimitRow
@@ -114,6 +115,8 @@ class World:
             self._later(lambda person, graph=graph: person.start(graph), scenario.seconds * 0.6, f"starts {graph.name}")
         for _ in range(rng.randint(*scenario.asks)):
             self._later(lambda person: person.ask_something(rng), scenario.seconds, "asks for something")
+        for _ in range(rng.randint(*scenario.publishes) if scenario.publishes is not None else 0):
+            self._later(lambda person: person.publish(shapes.EVENT), scenario.seconds * 0.8, "publishes an event")
         for _ in range(rng.randint(0, scenario.redeploys)):
             graph = rng.choice(list(self.graphs.values()))
             self._later(lambda person, graph=graph: person.deploy(graph), scenario.seconds, f"deploys {graph.name}")
@@ -212,7 +215,7 @@ class World:
             host.offset = 0.0
         for party in self.loop.alive.values():
             party.frozen_until = 0.0
-        if any(graph.triggers for graph in self.graphs.values()):
+        if any(trigger.kind in TIMED for graph in self.graphs.values() for trigger in graph.triggers):
             self.person(lambda person: person.undeploy(list(self.graphs)))
 
     def at_rest(self) -> bool:
@@ -226,9 +229,11 @@ class World:
                 if rows.run.state not in RUN_TERMINAL]  # fmt: skip
         slots = [f"{place} is held" for place in store.slot_rows]
         requests = [f"request {number} to run {row.run_id} is undecided" for number, row in store.inbox_rows.items()]
-        return "; ".join(runs + slots + requests)
+        signals = [f"signal {number} of {row.subject} is not counted" for number, row in store.signal_rows.items()]
+        return "; ".join(runs + slots + requests + signals)
 
     def _check_all(self) -> None:
+        self.witness.counts.check(self.place.store)
         for number, (run_id, stimulus) in self.witness.requests.items():
             if number not in self.witness.decided:
                 raise Breach(f"request {number} ({type(stimulus).__name__}) to run {run_id} is lost")
