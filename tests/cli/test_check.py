@@ -88,7 +88,7 @@ def checked(shared: Command, folder: Path):
 
 def test_the_object(checked, folder: Path) -> None:
     found = checked.json
-    assert list(found) == ["files", "workflows", "assets", "errors"]
+    assert list(found) == ["files", "workflows", "assets", "errors", "warnings"]
     assert found["files"] == len(BAD) + 2
     good = str(folder / "good.py")
     assert {"name": "straight", "kind": "dag", "file": good} in found["workflows"]
@@ -185,6 +185,18 @@ def test_two_of_one_name_are_a_warning(tmp_path: Path, shared: Command) -> None:
     result = shared("check", tmp_path)
     assert "2 flows" in result.out
     assert "two workflows have the name 'main'" in result.err
+
+
+def test_an_asset_that_is_waited_for_and_not_here_is_a_warning(tmp_path: Path, shared: Command) -> None:
+    text = (
+        "from plait import asset, external, flow, updated\n\nelse_ = external('elsewhere')\n\n\n"
+        "@asset\ndef orders(): ...\n\n\n@flow(schedule=updated('ordres', orders, else_))\ndef main(): ...\n"
+    )
+    (tmp_path / "a.py").write_text(text)
+    [told] = shared("check", tmp_path, "--json").json["warnings"]
+    assert told.startswith("'main' waits for asset 'ordres', which nothing here defines; did you mean 'orders'?")
+    assert f"at {tmp_path / 'a.py'}:10" in told
+    assert "did you mean 'orders'?" in shared("check", tmp_path).err
 
 
 @pytest.mark.slow

@@ -37,6 +37,7 @@ def check(target: str, load_timeout: float, as_json: bool) -> int:
     from plait.worker.isolated import Request, load_isolated
 
     found = load_isolated(Request(target=target, timeout=load_timeout), told=_counter())
+    found.warnings += _unknown_assets(found)
     if as_json:
         print_json(
             {
@@ -44,11 +45,29 @@ def check(target: str, load_timeout: float, as_json: bool) -> int:
                 "workflows": [{"name": each.name, "kind": each.kind, "file": each.file} for each in found.workflows],
                 "assets": [{"name": each.key, "kind": "asset", "file": each.file} for each in found.assets],
                 "errors": [{"file": each.file, "error": each.error} for each in found.errors],
+                "warnings": found.warnings,
             }
         )
     else:
         _show(found)
     return 1 if found.errors else 0
+
+
+def _unknown_assets(found: Found) -> list[str]:
+    """Workflows that wait for assets which are not here. That may be meant: another project's, or a word too much."""
+    import difflib
+
+    known = {each.key for each in found.assets} | {each.key for each in found.defined.assets}
+    told: list[str] = []
+    for each in found.workflows:
+        for key in each.waits_for:
+            if key not in known:
+                near_it = difflib.get_close_matches(key, sorted(known), 1)
+                hint = f"; did you mean {near_it[0]!r}?" if near_it else ""
+                told.append(
+                    f"{each.name!r} waits for asset {key!r}, which nothing here defines{hint}\n  at {each.place}"
+                )
+    return told
 
 
 def _counter() -> Callable[[Found], None] | None:

@@ -124,6 +124,12 @@ def subjects(when: When) -> tuple[str, ...]:
     return tuple(sorted({leaf.subject for leaf in leaves(when).values() if leaf.subject is not None}))
 
 
+def assets_of(trigger: TriggerSpec) -> list[str]:
+    """The keys of the assets for whose updates a trigger waits."""
+    found = subjects(parse(trigger.kind, trigger.spec))
+    return [subject.removeprefix(ASSET) for subject in found if subject.startswith(ASSET)]
+
+
 def holds(when: When | AssetCondition, happened: Collection[str]) -> bool:
     """Whether an expression holds when exactly these leaves have happened."""
     match when:

@@ -14,6 +14,7 @@ from plait.authoring.asset_graph import asset_graph
 from plait.authoring.definitions import Definitions, Workflow
 from plait.authoring.limits import declared
 from plait.authoring.where import frames_of_user
+from plait.engine import conditions
 from plait.engine.assets.index import merged
 from plait.engine.partitions.answers import Said
 from plait.engine.schedule_specs import describe, parse
@@ -38,7 +39,8 @@ class Problem(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class FoundWorkflow(msgspec.Struct, kw_only=True):
-    """A dag or a flow. `file` is where it is defined, `place` with the line; `tasks` is none where the body decides."""
+    """A dag or a flow. `file` is where it is defined, `place` with the line; `tasks` is none where the body decides;
+    `waits_for` are the assets of whose updates it starts."""
 
     name: str
     kind: str
@@ -48,6 +50,7 @@ class FoundWorkflow(msgspec.Struct, kw_only=True):
     tasks: int | None = None
     doc: str = ""
     graph: Graph | None = None
+    waits_for: tuple[str, ...] = ()
 
 
 class FoundAsset(msgspec.Struct, kw_only=True):
@@ -155,6 +158,7 @@ def _describe_workflow(workflow: Workflow, definitions: Definitions, found: Foun
             tasks=len(graph.nodes) if workflow.kind == "dag" else None,
             doc=first_line(graph.doc),
             graph=graph if graphs else None,
+            waits_for=tuple(key for trigger in graph.triggers for key in conditions.assets_of(trigger)),
         )
     )
 
