@@ -75,10 +75,11 @@ class Ends:
         key, output = hosted.graph.result
         node = run.plan.nodes[key]
         found = [task for task in ordered(run, node, ()) if task.state is TaskState.SUCCESS]
-        values = [self.value_of(hosted, task, output) for task in found]
-        if node.depth:
-            return values
-        return values[0] if values else None
+        if not node.depth:
+            return self.value_of(hosted, found[0], output) if found else None
+        outputs = hosted.outputs.get([task.no for task in found])
+        stored = [outputs.get(task.no, {}).get(output) for task in found]
+        return [self._results.get(each) if each is not None else None for each in stored]
 
     def assets_of(self, hosted: Hosted, managers: Mapping[str, IOManager]) -> dict[str, Any]:
         """The values of the assets that a run has made, by key. Raises the first failure of a run that has not

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from plait.engine.run import Run
 from plait.model.graph import RESULT, Graph
-from plait.model.ids import RunId, TaskNo
+from plait.model.ids import TaskNo
 from plait.model.outcome import Stored
 from plait.model.partitions import RANGE
 from plait.model.rows import AssetRow, RunRow
@@ -19,17 +19,21 @@ OUTPUT_CACHE_BYTES = 64 << 20
 
 
 class OutputCache:
-    """Stored results of a run's task runs, bounded by bytes; what was dropped is read from the store again."""
+    """Stored results of a run's task runs, bounded by bytes; what is not kept is read from the store again."""
 
-    def __init__(self, run_id: RunId, store: RunStore, limit: int = OUTPUT_CACHE_BYTES):
-        self._run_id = run_id
+    def __init__(self, run: Run, store: RunStore, limit: int = OUTPUT_CACHE_BYTES):
+        self._run = run
         self._store = store
         self._limit = limit
         self._held: OrderedDict[TaskNo, Mapping[str, Stored]] = OrderedDict()
         self._bytes = 0
 
     def put(self, no: TaskNo, outputs: Mapping[str, Stored]) -> None:
-        """Keep the outputs of a task run that has just succeeded."""
+        """Keep the outputs of a task run that has just succeeded. Of a mapped node that nothing is made from they are
+        asked for once at most, by who wants the run's value: a third of what 10,000 such tasks take in memory."""
+        task = self._run.tasks.get(no)
+        if task is not None and task.node.depth and not task.node.below:
+            return
         self._drop(no)
         self._held[no] = outputs
         self._bytes += _weight(outputs)
@@ -41,7 +45,7 @@ class OutputCache:
         missing = [no for no in nos if no not in self._held]
         found: dict[TaskNo, Mapping[str, Stored]] = {no: self._held[no] for no in nos if no in self._held}
         if missing:
-            for no, outputs in self._store.outputs(self._run_id, missing).items():
+            for no, outputs in self._store.outputs(self._run.run_id, missing).items():
                 found[no] = outputs
                 self.put(no, outputs)
         return found
@@ -64,7 +68,7 @@ class Hosted:
         self.row = row
         self._store = store
         self.seq = seq
-        self.outputs = OutputCache(run.run_id, store)
+        self.outputs = OutputCache(run, store)
         self.ended = threading.Event()
         self.error: BaseException | None = None
         self.dirty = False
