@@ -34,6 +34,19 @@ _PLAIN: dict[Any, dict[str, Any]] = {
 }
 
 
+@functools.lru_cache(maxsize=1024)
+def _known_signature(fn: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(fn)
+
+
+def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a workflow's function, which every run of it needs."""
+    try:
+        return _known_signature(fn)
+    except TypeError:  # an object that cannot be hashed; or one that has no signature, which is told here
+        return inspect.signature(fn)
+
+
 def annotations_of(fn: Callable[..., Any]) -> dict[str, Any]:
     """The resolved annotations of a function; one that cannot be resolved counts as anything."""
     try:
@@ -101,7 +114,7 @@ def validate(fn: Callable[..., Any], given: Mapping[str, Any], name: str) -> dic
 
     Raises ParameterError that names the field. Parameters that are not given are left out.
     """
-    signature = inspect.signature(fn)
+    signature = signature_of(fn)
     hints = annotations_of(fn)
     values: dict[str, Any] = {}
     for key, value in given.items():
@@ -192,7 +205,7 @@ def bind_call(
 
 def bound_params(fn: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that a call of a workflow gives, by name. Raises ParameterError when they do not fit."""
-    return dict(bind_call(inspect.signature(fn), name, args, kwargs, ParameterError).arguments)
+    return dict(bind_call(signature_of(fn), name, args, kwargs, ParameterError).arguments)
 
 
 class _NotPlain:

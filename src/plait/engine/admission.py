@@ -22,12 +22,12 @@ class Admission(StrEnum):
     CANCEL_OLDEST = "cancel_oldest"
 
 
-def admit(policy: RunPolicy, workflow: WorkflowRow, active: Sequence[RunId], *, asked_for: bool) -> Admission:
+def admit(policy: RunPolicy, active: Sequence[RunId], *, held: bool) -> Admission:
     """Decide on a new run. `active` are the workflow's runs that have started, oldest first.
 
-    A paused workflow holds back what a trigger starts; what a person asked for (`asked_for`) runs all the same.
+    A paused workflow holds back what a trigger starts (`held`); what a person asked for runs all the same.
     """
-    if workflow.paused and not asked_for:
+    if held:
         return Admission.HOLD
     if policy.max_active_runs is None or len(active) < policy.max_active_runs:
         return Admission.START

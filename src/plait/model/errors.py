@@ -11,6 +11,7 @@ PlaitError
 ├── WaitTimeout            what was waited for did not come in time: an event, or somebody's input
 ├── TriggerFailed          what was waited for can no longer come: its trigger raised, or was stopped
 ├── StoreError             the database: cannot be opened, is of a newer version, is full
+│   ├── RunExists          a new run has the id, or is of the occurrence, of one that is there already
 │   └── StaleToken         a write of an execution that is no longer the holder (harmless; C3)
 └── EngineError            plait's own fault
     └── InvalidTransition  a transition that the table does not know; tells the story of that task
@@ -93,6 +94,10 @@ class TriggerFailed(PlaitError):
 
 class StoreError(PlaitError):
     """The database cannot be used; the text says what to do."""
+
+
+class RunExists(StoreError):
+    """A new run has the id, or is of the occurrence, of one that is there already: nothing of it was written."""
 
 
 class StaleToken(StoreError):

@@ -16,6 +16,7 @@ structure.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, cast
 
 import msgspec
@@ -306,7 +307,7 @@ class TriggerSpec(Value):
     catchup: Catchup = Catchup.LATEST
 
 
-class Graph(Value):
+class Graph(Value, dict=True):
     """One version of one workflow. `kind` is dag, flow or assets; `result` the output that is the workflow's value.
 
     Trigger settings and documentation texts are not part of the hash; everything that decides what runs is.
@@ -330,6 +331,10 @@ class Graph(Value):
 
     def hash(self) -> str:
         """A content hash (32 hex digits) of the structure: equal graphs, wherever and whenever they were made."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> str:
         bare = msgspec.structs.replace(self, triggers=(), doc="", code=None, tags=(), metadata={})
         nodes = tuple(
             msgspec.structs.replace(node, doc="", title="", code=None, hooks=_bare(node.hooks)) for node in bare.nodes
@@ -338,6 +343,11 @@ class Graph(Value):
         bare = msgspec.structs.replace(bare, nodes=nodes, groups=groups, hooks=_bare(bare.hooks))
         canonical = msgspec.json.encode(bare, order="deterministic")
         return blake2b(canonical, digest_size=16).hexdigest()
+
+    @cached_property
+    def limited(self) -> bool:
+        """Whether its tasks ask for slots of limits; those that a flow's body calls may."""
+        return self.kind == "flow" or any(node.limits for node in self.nodes)
 
     def lengths_of(self, values: Mapping[str, Any]) -> dict[str, int | list[str]]:
         """The lengths (or keys) of those of these parameters that scopes map over."""

@@ -76,7 +76,8 @@ class Transaction(Protocol):
 
     def create_run(self, row: RunRow) -> bool:
         """Insert a new run. False, and nothing is written, when a run of this occurrence exists, also if it has this id
-        (F9). Otherwise an id that exists raises StoreError. StaleToken when the row's owner was swept."""
+        (F9). Otherwise an id that exists raises RunExists. StaleToken when the row's owner was swept. After each of
+        these the transaction goes on without the run."""
         ...
 
     def expect(self, keys: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from plait.model.ids import RunId
 from plait.model.policies import LimitUse
 from plait.model.rows import LimitRow, WorkflowRow
 from plait.model.states import RUN_TERMINAL
-from plait.model.stimuli import CancelRequested, RunAdmitted, encode_stimulus
+from plait.model.stimuli import CancelRequested, RunAdmitted, Stimulus, encode_stimulus
 from plait.runtime.hosted import Hosted
 from plait.runtime.shell import Shell
 
@@ -22,21 +22,25 @@ class RunAdmission:
         self._held_back: dict[str, list[RunId]] = {}
 
     def admit(self, hosted: Hosted) -> None:
-        """A run was made, or found queued: start it as soon as its workflow allows."""
+        """A run was made, or found queued: start it as soon as its workflow allows. Somebody has to `pump`
+        afterwards."""
         run_id, policy = hosted.run.run_id, hosted.graph.policy
-        asked_for = not hosted.row.extra.get("triggered", False)
-        answer = admit(policy, self.remembered(hosted), self._active(hosted), asked_for=asked_for)
+        held = hosted.row.extra.get("triggered", False) and self.remembered(hosted).paused
+        answer = admit(policy, self._active(hosted), held=held)
         if answer is Admission.HOLD:
             self._held_back.setdefault(hosted.graph.name, []).append(run_id)
         elif answer is Admission.CANCEL_NEW:
             reason = f"{hosted.graph.name!r} has {policy.max_active_runs} active runs already"
-            self._scheduler.post(run_id, CancelRequested(reason=reason))
+            self._decide(hosted, CancelRequested(reason=reason))
         elif policy.max_active_runs is None:
-            self._scheduler.post(run_id, RunAdmitted(lengths=hosted.row.extra.get("lengths", {})))
+            self._decide(hosted, RunAdmitted(lengths=hosted.row.extra.get("lengths", {})))
         else:
             if answer is Admission.CANCEL_OLDEST:
                 self._cancel(self._active(hosted)[0], f"replaced by run {run_id}")
             self.take_place(hosted)
+
+    def _decide(self, hosted: Hosted, stimulus: Stimulus) -> None:
+        self._scheduler.decide(hosted, stimulus, self._scheduler.clock.now())
 
     def take_place(self, hosted: Hosted) -> None:
         """Get in line for a place among the active runs, if there is a limit to them."""

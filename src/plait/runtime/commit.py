@@ -1,19 +1,19 @@
 """One transaction of a scheduler: the slots that are granted, what is handed out, and the rows of both.
 
-Theory of operation. Whether slots are free is known in the transaction that takes them, so grants come first; what they
-make ready is handed out as far as executors have room; then every run that has something to record is written. A run
-that was taken over by another process meanwhile is left out (its fence is looked at before anything of it is written),
-and the others go on. Where a store notices it only at the commit, which then writes nothing, the same is written again:
-by then it knows.
+Theory of operation. Runs that are new come first: their rows are made, and all that follows finds them there. Whether
+slots are free is known in the transaction that takes them, so grants come next; what they make ready is handed out as
+far as executors have room; then every run that has something to record is written. A run that was taken over by another
+process meanwhile is left out (its fence is looked at before anything of it is written), and the others go on. Where a
+store notices it only at the commit, which then writes nothing, the same is written again: by then it knows.
 """
 
 from collections.abc import Sequence
 
 from plait.engine.decide import Decision, decide, dispatch, take
 from plait.engine.limits import RUN, Request
-from plait.model.errors import StaleToken, StoreError
+from plait.model.errors import RunExists, StaleToken, StoreError
 from plait.model.ids import RunId, TaskNo
-from plait.model.rows import SlotRow
+from plait.model.rows import RunRow, SlotRow
 from plait.model.stimuli import RunAdmitted, SlotsGranted
 from plait.ports import RunBatch, Transaction
 from plait.runtime.admission import RunAdmission
@@ -27,10 +27,10 @@ UNLIMITED = 1 << 30
 TRIES = 3
 """How often a transaction is begun whose commit notices that a lease was lost."""
 Touched = dict[RunId, Hosted]
-Lost = list[tuple[Hosted, StaleToken]]
+Lost = list[tuple[Hosted, StoreError]]
 Batches = list[tuple[Hosted, Decision, RunBatch]]
 Committed = tuple[list[tuple[Hosted, Decision]], Lost]
-"""What was written, and which runs belong to another process by now."""
+"""What was written; which runs belong to another process by now, or could not be made, and why."""
 
 
 class Committer:
@@ -53,6 +53,7 @@ class Committer:
         batches: Batches | None = None
         granted: list[Request] = []
         lost: Lost = []
+        unmade: Lost = []
         if not self._scheduler.limits.may_grant():
             self._dispatch(touched, room, now, alone=alone)
             batches = self._batches(touched, now)
@@ -61,19 +62,35 @@ class Committer:
         for left in reversed(range(TRIES)):
             try:
                 with self._scheduler.store.transaction() as tx:
+                    made = self._make(tx, touched, unmade)
                     if batches is None:
                         granted, lost = self._grant(tx, touched, now, alone=alone)
                         self._dispatch(touched, room, now, alone=alone)
                         batches = self._batches(touched, now)
                     else:
                         self._take_again(tx, granted)
-                    written, stale = self._write(tx, batches)
+                    written, stale = self._write(tx, batches, made)
             except StaleToken:
                 if not left:
                     raise
                 continue
-            return written, stale + lost
+            return written, stale + lost + unmade
         raise AssertionError("the last try returns or raises")
+
+    def _make(self, tx: Transaction, touched: Touched, unmade: Lost) -> dict[RunId, RunRow]:
+        """Make the rows of new runs, as they are; what cannot be made is not touched any more."""
+        made: dict[RunId, RunRow] = {}
+        for hosted in [each for each in touched.values() if each.fresh]:
+            row = hosted.row
+            try:
+                if not tx.create_run(row):
+                    raise RunExists(f"{row.occurrence} has its run already")
+            except (RunExists, StaleToken) as error:
+                unmade.append((hosted, error))
+                del touched[row.run_id]
+            else:
+                made[row.run_id] = row
+        return made
 
     # --- grants -------------------------------------------------------------------------------------------------------
 
@@ -182,10 +199,16 @@ class Committer:
                 found.append((hosted, decision, batch))
         return found
 
-    def _write(self, tx: Transaction, batches: Batches) -> Committed:
+    def _write(self, tx: Transaction, batches: Batches, made: dict[RunId, RunRow]) -> Committed:
         written: list[tuple[Hosted, Decision]] = []
         stale: Lost = []
         for hosted, decision, batch in batches:
+            if hosted.fresh:
+                row = made.get(batch.run_id)
+                if row is None:
+                    continue
+                if row is batch.run:  # what was decided at once is in the row already
+                    batch.run = None
             try:
                 tx.write(batch)
             except StaleToken as error:

@@ -14,6 +14,8 @@ FLUSH_AFTER = 0.05
 """Seconds until the start of a task that runs in its flow's own thread is committed, if nothing else commits before."""
 GATHER = 0.002
 """Seconds for which calls of a body, and ends of calls that nobody waits for, are gathered into one transaction."""
+BURST = 0.01
+"""Seconds from the start of a run to that of the next one, below which a further one is expected as soon."""
 
 
 class Gathering:
@@ -26,10 +28,22 @@ class Gathering:
         self.can_wait: Callable[[Finished], bool] = lambda report: False
         """Whether nobody waits for the end of a task run as yet, so that its transaction can gather some more."""
         self._woken_at = -inf
+        self._started_at = -inf
+        self._busy_until = -inf
 
     def holds(self, report: Report, *, hungry: bool) -> bool:
         """Whether a report can wait for a moment; an end gives back room that somebody `hungry` may need."""
-        return isinstance(report, Finished) and not hungry and self.can_wait(report)
+        return isinstance(report, Finished) and not hungry and (self.is_busy() or self.can_wait(report))
+
+    def starts(self) -> None:
+        """A run is being started."""
+        now = self._shell.clock.now()
+        self._busy_until = now + BURST if self._started_at <= now < self._started_at + BURST else -inf
+        self._started_at = now
+
+    def is_busy(self) -> bool:
+        """Whether runs are started one after the other: the transaction of the next one takes along what can wait."""
+        return self._shell.clock.now() < self._busy_until
 
     def soon(self, after: float = FLUSH_AFTER) -> None:
         """Something was left for the background: it is committed with the next transaction, or so many seconds
@@ -38,6 +52,14 @@ class Gathering:
         if self.at is None or at < self.at:
             self.at = at
             self._shell.nudge()
+
+    def leave(self, *, more: bool) -> None:
+        """All that was left is committed; what comes from now on, if there is not `more` already, can wait for the next
+        start."""
+        if self.at is not None:
+            self.at = self._shell.clock.now() + BURST / 2  # whoever sleeps until it was due looks then, and sleeps on
+        elif more:
+            self.soon(BURST / 2)
 
     def is_first(self) -> bool:
         """Of what comes one after the other: whether this comes first, and is seen to at once. What follows is gathered

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from plait.engine.run import Run
 from plait.model.graph import RESULT, Graph
@@ -63,7 +63,7 @@ def _weight(outputs: Mapping[str, Stored]) -> int:
 class Hosted:
     """One run in the hands of this scheduler."""
 
-    def __init__(self, run: Run, row: RunRow, store: RunStore, seq: int = 0):
+    def __init__(self, run: Run, row: RunRow, store: RunStore, seq: int = 0, *, fresh: bool = False):
         self.run = run
         self.row = row
         self._store = store
@@ -71,7 +71,10 @@ class Hosted:
         self.outputs = OutputCache(run, store)
         self.ended = threading.Event()
         self.error: BaseException | None = None
-        self.dirty = False
+        self.fresh = fresh
+        """Whether it is only here as yet: its row is made with the first batch of it, in the same transaction."""
+        self.told: Callable[[], None] | None = None
+        """Called once its row was made, or could not be: then there is an `error`."""
         self.delivered: set[int] = set()
         """Rows of the inbox that were posted to this run and lie there still."""
         self.decided: list[int] = []
@@ -124,13 +127,22 @@ class Hosted:
     @property
     def has_output(self) -> bool:
         """Whether there is something to write."""
-        return self.run.has_output() or bool(self.decided)
+        return self.fresh or self.run.has_output() or bool(self.decided)
 
     def committed(self) -> None:
         """What was decided is recorded; what of it came from the inbox is not there any more."""
         self.delivered.difference_update(self.decided)
         self.decided.clear()
         self.heard.clear()
+        if self.fresh:
+            self.fresh = False
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell who makes this run."""
+        told, self.told = self.told, None
+        if told is not None:
+            told()
 
     @property
     def graph(self) -> Graph:

@@ -12,6 +12,7 @@ A decision that raises fails its run alone: the aggregate is dropped, the run ca
 commit that fails drops what it touched, in the same way.
 """
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -22,7 +23,7 @@ from plait.engine.decide import Decision, decide, dispatch
 from plait.engine.limits import LimitBook
 from plait.engine.run import Run, TaskRun
 from plait.model.commands import Command
-from plait.model.errors import EngineError, StoreError, UsageError
+from plait.model.errors import EngineError, RunExists, StoreError, UsageError
 from plait.model.graph import Graph
 from plait.model.ids import RunId, Token
 from plait.model.rows import InboxRow, LimitRow, RunRow
@@ -52,6 +53,8 @@ from plait.runtime.unrecorded import Unrecorded
 log = logging.getLogger("plait.scheduler")
 MOST_STIMULI = 2000
 """Stimuli that one transaction takes at most (C8)."""
+LOOK_AGAIN = 1.0
+"""Seconds after which who waits for a step of another thread sees to it itself, if that is not at it any more."""
 Observer = Callable[[Hosted, Decision], None]
 Ticket = Callable[[], None]
 """Called once what a stimulus led to is committed."""
@@ -123,6 +126,10 @@ class Scheduler:
         self._deliveries = Deliveries(store)
         self._tickets: list[Ticket] = []
         self._pumping = threading.Lock()
+        self._pumper: int | None = None
+        """The thread that is at a step."""
+        self._born: deque[Hosted] = deque()
+        """Runs whose rows are to be made."""
         self._again = False
         self._room = False
         """Whether executors may have room that they had not when something was handed out last."""
@@ -132,18 +139,40 @@ class Scheduler:
     # --- runs ---------------------------------------------------------------------------------------------------------
 
     def create(self, request: RunRequest) -> RunId:
-        """Make a run, durably, and start it as soon as its workflow's limits allow."""
+        """Make a run, durably, and start it as soon as its workflow's limits allow: its row and the first tasks that it
+        hands out go into one transaction, with whatever else there is. Raises what kept it from being made.
+
+        Not to be called with the lock held, but by what is carried out, or observed, in a step.
+        """
         graph = request.graph
         graph_hash = graph.hash()
         self._check_limits(graph)
         row = first_row(request, request.run_id or self.ids.run_id(), graph_hash, self.owner, self.clock.now())
-        with self.lock:
-            self.store.save_graph(graph_hash, graph)
+        self.store.save_graph(graph_hash, graph)
+        if self._pumper == threading.get_ident():  # in the middle of a step: it cannot be waited for
             with self.store.transaction() as tx:
                 tx.create_run(row)
             self.host(row, graph)
-        self.pump()
+        else:
+            self._bear(Hosted(Run(row.run_id, self._plans.of(graph_hash, graph)), row, self.store, fresh=True))
         return row.run_id
+
+    def _bear(self, hosted: Hosted) -> None:
+        """Have a run made, here or by the thread that is at a step just now."""
+        made = threading.Event()
+        hosted.told = made.set
+        self.gathering.starts()
+        self._born.append(hosted)
+        try:
+            self.pump(until=made)
+            while not made.wait(LOOK_AGAIN):  # unless an interrupt has ended the step of the thread that was at it
+                self.pump(until=made)
+        except BaseException:
+            with contextlib.suppress(ValueError):  # it is being made, or is
+                self._born.remove(hosted)
+            raise
+        if hosted.fresh and hosted.error is not None:
+            raise hosted.error
 
     def host(self, row: RunRow, graph: Graph) -> None:
         """Begin with a run whose row was just made; somebody has to `pump` afterwards."""
@@ -152,6 +181,19 @@ class Scheduler:
             self.runs[row.run_id] = hosted
             with hosted_whole(self, row.run_id):
                 self.admission.admit(hosted)
+
+    def _host(self, hosted: Hosted) -> None:
+        """Begin with a run whose row is going to be made by this step."""
+        run_id = hosted.run.run_id
+        if run_id in self.runs:
+            hosted.error = RunExists(f"there is a run {run_id} already")
+            hosted.tell()
+            return
+        self._dirty[run_id] = self.runs[run_id] = hosted
+        try:
+            self.admission.admit(hosted)
+        except Exception as error:  # noqa: BLE001  it is raised to who makes the run
+            self.fail([hosted], error)
 
     def _check_limits(self, graph: Graph) -> None:
         """Raise UsageError when a task asks for slots that it can never get."""
@@ -292,22 +334,39 @@ class Scheduler:
 
     # --- the step -----------------------------------------------------------------------------------------------------
 
-    def pump(self) -> None:
+    def pump(self, *, until: threading.Event | None = None) -> None:
         """Work off what there is, on this thread, unless another thread is at it.
 
-        Whoever does not get in has appended before it tried, and whoever is in looks again after it has let go.
+        Whoever does not get in has appended before it tried, and whoever is in looks again after it has let go. One of
+        several that start runs leaves what others say to the next of them when its own has happened (`until`).
         """
         while self._pumping.acquire(blocking=False):
             try:
                 self._again = False
+                self._pumper = threading.get_ident()
                 with self.lock:
-                    self._step()
+                    self._step(until)
             finally:
+                self._pumper = None
                 self._pumping.release()
-            if not (self._inbox or self._dirty or self._again or (self._room and self.committer.hungry)):
+            if self._can_leave(until):
+                self.gathering.leave(more=bool(self._inbox))
+                return
+            if not (self._inbox or self._has_own()):
                 return
 
-    def _step(self) -> None:
+    def _has_own(self) -> bool:
+        """Whether there is something to do besides what others say."""
+        hungry = self._room and self.committer.hungry
+        return bool(self._born or self._dirty or self._again or hungry)
+
+    def _can_leave(self, until: threading.Event | None) -> bool:
+        """Whether one that starts runs has nothing to do any more but what others say, and the next one comes soon."""
+        if until is None or not until.is_set() or not self.gathering.is_busy():
+            return False
+        return not self._has_own() and not self.limits.may_grant()
+
+    def _step(self, until: threading.Event | None) -> None:
         """Decide, commit, carry out, until nothing is left to do right now. The lock is held."""
         while True:
             now = self.clock.now()
@@ -320,7 +379,9 @@ class Scheduler:
             self._redeem()
             self._carry_out()
             self._room = self._room or (progress and self.committer.is_starving())
-            if not progress and not self._inbox:
+            if not progress and not self._inbox and not self._born:
+                return
+            if self._can_leave(until):
                 return
 
     def _redeem(self) -> None:
@@ -331,6 +392,8 @@ class Scheduler:
     def _drain(self, now: float) -> None:
         for run_id, timer in self.timers.due(now):
             self.post(run_id, TimerFired(kind=timer.kind, no=timer.no, generation=timer.generation))
+        while self._born:
+            self._host(self._born.popleft())
         for _ in range(min(len(self._inbox), MOST_STIMULI)):
             said = self._inbox.popleft()
             if said.ticket is not None:
@@ -426,6 +489,10 @@ class Scheduler:
         for each in hosted:
             each.error = error
             run_id = each.run.run_id
+            if each.fresh:  # nobody but who makes it knows of it
+                self.release(run_id)
+                each.tell()
+                continue
             self.committer.forget(run_id)
             self.timers.forget_run(run_id)
             self.limits.forget_run(run_id)

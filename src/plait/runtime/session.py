@@ -175,7 +175,8 @@ class Session:
         request.target = self.target
         request.tags = live.graph.tags
         self._mailboxes[request.run_id] = mailbox or queue.SimpleQueue()
-        self.scheduler.set_limits([limit.row() for limit in declared.values()])
+        if live.graph.limited:
+            self.scheduler.set_limits([limit.row() for limit in declared.values()])
         try:
             return self.scheduler.create(request)
         except BaseException:

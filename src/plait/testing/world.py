@@ -154,6 +154,7 @@ class World:
     def settle(self) -> None:
         """Let everything happen that happens at this moment."""
         for _ in range(MOST_STEPS):
+            self.scheduler.on_time()
             self.scheduler.flush()
             self.scheduler.pump()
             self._note_taken()

@@ -12,7 +12,7 @@ import msgspec
 from plait.authoring.context import Context
 from plait.authoring.io import IOContext
 from plait.authoring.live import LiveGraph, LiveNode
-from plait.authoring.params import annotations_of, validate
+from plait.authoring.params import annotations_of, signature_of, validate
 from plait.authoring.where import place_of
 from plait.model.errors import ParameterError
 from plait.model.graph import (
@@ -114,7 +114,7 @@ def with_defaults(fn: Callable[..., Any], values: Mapping[str, Any]) -> dict[str
     """The values, and the function's own defaults for what is missing."""
     defaults = {
         name: parameter.default
-        for name, parameter in inspect.signature(fn).parameters.items()
+        for name, parameter in signature_of(fn).parameters.items()
         if parameter.default is not inspect.Parameter.empty
     }
     return {**defaults, **values}

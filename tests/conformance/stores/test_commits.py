@@ -3,11 +3,13 @@ written, and goes on undisturbed."""
 
 import pytest
 
+from plait.model.errors import RunExists, StaleToken
 from plait.model.graph import Graph, TaskSpec
 from plait.model.ids import RunId
 from plait.model.outcome import Outcome
 from plait.model.policies import LimitUse
-from plait.model.rows import LimitRow
+from plait.model.rows import LimitRow, OwnerRow
+from plait.model.stimuli import ExecutionFinished
 from plait.model.wire import Execution, Finished
 from plait.runtime.run_request import RunRequest
 from plait.runtime.scheduler import Scheduler
@@ -24,7 +26,7 @@ class Here:
     """A scheduler on a store, whose executions end when a test says so."""
 
     def __init__(self, store):
-        clock = FakeClock()
+        self.clock = clock = FakeClock()
         self.store = store
         self.executor = ScriptedExecutor(lambda execution: HOLD, clock=clock)
         self.scheduler = Scheduler(
@@ -36,6 +38,7 @@ class Here:
         self.scheduler.recover = lambda hosted, error: self.failed.append(hosted.run.run_id)
 
     def start(self, graph: Graph) -> RunId:
+        self.clock.jump(self.clock.now() + 1.0)  # not one of many that are started: ends do not wait for the next one
         return self.scheduler.create(RunRequest(graph=graph, session=False))
 
     def at_work(self, run_id: RunId) -> Execution:
@@ -81,3 +84,29 @@ def test_slots_that_were_granted_in_that_transaction_are_taken_all_the_same(here
     here.end(holds, waits)
     assert [here.state(run_id) for run_id in (holds, waits)] == ["success", "success"]
     assert here.store.slots("l") == []
+
+
+@pytest.mark.parametrize("graph", [PLAIN, LIMITED], ids=["plain", "limited"])
+def test_a_run_that_cannot_be_made_is_left_out_and_the_rest_is_written(here, graph):
+    here.scheduler.set_limits([LimitRow(key="l", slots=9)])
+    going_on, known = here.start(graph), here.start(graph)
+    here.scheduler.release(known)
+    end = here.at_work(going_on)
+    here.scheduler.gathering.soon()
+    with pytest.raises(RunExists, match=f"there is a run {known} already"):
+        here.scheduler.create(RunRequest(graph=graph, session=False, run_id=known))
+    assert here.state(known) == "running"
+    here.scheduler.post(going_on, ExecutionFinished(no=end.no, token=end.token, outcome=Outcome()))
+    with pytest.raises(RunExists):
+        here.scheduler.create(RunRequest(graph=graph, session=False, run_id=known))
+    assert here.state(going_on) == "success"
+    assert here.failed == []
+
+
+def test_who_was_declared_dead_makes_no_runs(here):
+    here.store.renew(OwnerRow(owner="me", host="h", pid=1, started=0.0, lease_until=1.0))
+    here.store.sweep(["me"], "it was silent", 2.0)
+    with pytest.raises(StaleToken, match="me was declared dead"):
+        here.start(PLAIN)
+    assert here.store.list_runs() == []
+    assert here.scheduler.runs == {}

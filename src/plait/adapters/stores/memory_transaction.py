@@ -7,7 +7,7 @@ from typing import Any
 from plait.adapters.stores.memory_definitions import DefinitionRows
 from plait.adapters.stores.memory_rows import Place, RunRows, Tables, copy_run, copy_task
 from plait.adapters.stores.memory_signals import SIGNALS, of_asset, of_event
-from plait.model.errors import StaleToken, StoreError
+from plait.model.errors import RunExists, StaleToken
 from plait.model.ids import RunId
 from plait.model.rows import (
     AssetEventRow,
@@ -59,7 +59,7 @@ class MemoryTransaction:
         if row.occurrence is not None and self._has_run(row.occurrence):
             return False
         if row.run_id in self._tables.runs or row.run_id in self._created:
-            raise StoreError(f"there is a run {row.run_id} already")
+            raise RunExists(f"there is a run {row.run_id} already")
         self._created[row.run_id] = RunRows(copy_run(row))
         self._changes.append((self._tables.keep_graph, (row.graph_hash,)))
         return True

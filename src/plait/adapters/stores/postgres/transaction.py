@@ -26,7 +26,7 @@ from plait.adapters.stores.postgres.failures import GONE, RETRIED
 from plait.adapters.stores.postgres.pipeline import Broken, Call, Pipeline, Refused, Rows, Statement, call, call_rows
 from plait.adapters.stores.postgres.server import execute
 from plait.adapters.stores.postgres.slots import Slots
-from plait.model.errors import StaleToken, StoreError
+from plait.model.errors import RunExists, StaleToken
 from plait.model.ids import RunId
 from plait.model.rows import (
     AssetRow,
@@ -125,7 +125,7 @@ class PostgresTransaction:
             return True
         if row.occurrence is not None and self._ask([call(batches.HAS_OCCURRENCE, [row.occurrence])])[0]:
             return False
-        raise StoreError(f"there is a run {row.run_id} already")
+        raise RunExists(f"there is a run {row.run_id} already")
 
     def _check_owner(self, owner: str, run_id: RunId) -> None:
         """Raise StaleToken for one that was declared dead; from now on nobody does so before this transaction ends."""

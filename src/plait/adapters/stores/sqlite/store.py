@@ -192,13 +192,15 @@ class SqliteStore(SqlReads):
     # --- graphs -------------------------------------------------------------------------------------------------------
 
     def save_graph(self, hash: str, graph: Graph) -> None:
-        """Keep a graph. It is held for a while: `create_run` puts it back if retention took it just then."""
+        """Keep a graph. It is held for a while: `create_run` puts it back if retention took it just then, so one that
+        is held already needs no look."""
         with self._graphs_turn:
-            data = self._graphs.pop(hash, None) or encoding.graph_bytes(graph)
+            held = self._graphs.pop(hash, None)
+            data = held or encoding.graph_bytes(graph)
             self._graphs[hash] = data
             while len(self._graphs) > GRAPHS_HELD:
                 self._graphs.popitem(last=False)
-        if self._one(queries.HAS_GRAPH, hash) is None:
+        if held is None and self._one(queries.HAS_GRAPH, hash) is None:
             with self._writing() as connection:
                 connection.execute(queries.INSERT_GRAPH, (hash, data))
 

@@ -8,7 +8,7 @@ import msgspec
 from plait.adapters.stores import encoding
 from plait.adapters.stores.encoding import Columns, as_json
 from plait.adapters.stores.sqlite import queries
-from plait.model.errors import StaleToken, StoreError
+from plait.model.errors import RunExists, StaleToken
 from plait.model.ids import RunId
 from plait.model.rows import (
     AutomationRow,
@@ -41,7 +41,7 @@ class SqliteTransaction:
             except UnicodeEncodeError:
                 made = self._insert_run(encoding.printable(row))
         except sqlite3.IntegrityError as error:
-            raise StoreError(f"there is a run {row.run_id} already") from error
+            raise RunExists(f"there is a run {row.run_id} already") from error
         if made:
             self._keep_graph(row.graph_hash)
         return made
