@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from plait.engine.build import restore
 from plait.engine.limits import RUN
+from plait.engine.plan import Plan
 from plait.engine.run import Run
 from plait.model.errors import StaleToken, StoreError, UsageError
 from plait.model.graph import Graph
@@ -80,11 +81,8 @@ class Adoption:
         row = snapshot.run
         if row.owner != shell.owner:  # it was taken for dead in between: the epoch in the row is another's
             raise StaleToken(f"run {run_id} is {row.owner}'s by now")
-        graph = graph or shell.store.load_graph(row.graph_hash)
-        if graph is None:
-            raise StoreError(f"the graph of run {run_id} is not in the database any more")
+        plan = self._plan_of(row, graph)
         with shell.lock:
-            plan = self._plans.of(row.graph_hash, graph)
             run = restore(plan, row, snapshot.tasks, snapshot.scopes, epoch=row.epoch, now=shell.clock.now())
             hosted = Hosted(run, row, shell.store, snapshot.last_seq)
             shell.runs[run_id] = hosted  # first: from now on, what executors keep of it is reported here
@@ -103,6 +101,15 @@ class Adoption:
                 if hosted.error is None:
                     shell.decide(hosted, stimulus, shell.clock.now())
         return row
+
+    def _plan_of(self, row: RunRow, graph: Graph | None) -> Plan:
+        plan = self._plans.known(row.graph_hash)
+        if plan is not None:
+            return plan
+        graph = graph or self._shell.store.load_graph(row.graph_hash)
+        if graph is None:
+            raise StoreError(f"the graph of run {row.run_id} is not in the database any more")
+        return self._plans.of(row.graph_hash, graph)
 
     def _keep(self, hosted: Hosted, snapshot: RunSnapshot, kept: list[Token]) -> tuple[Token, ...]:
         """Which executions of a run that was taken over go on, beside those in `kept`; they, and the run itself, keep

@@ -4,7 +4,8 @@ What nobody waits for is left to the timer thread: `Gathering.at` is when it com
 before takes it along.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from math import inf
 
 from plait.model.wire import Finished, Report
@@ -15,7 +16,7 @@ FLUSH_AFTER = 0.05
 GATHER = 0.002
 """Seconds for which calls of a body, and ends of calls that nobody waits for, are gathered into one transaction."""
 BURST = 0.01
-"""Seconds from the start of a run to that of the next one, below which a further one is expected as soon."""
+"""Seconds from one start of a run to the next one, below which a further one is expected as soon."""
 
 
 class Gathering:
@@ -35,11 +36,17 @@ class Gathering:
         """Whether a report can wait for a moment; an end gives back room that somebody `hungry` may need."""
         return isinstance(report, Finished) and not hungry and (self.is_busy() or self.can_wait(report))
 
-    def starts(self) -> None:
-        """A run is being started."""
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """Runs are being started."""
         now = self._shell.clock.now()
-        self._busy_until = now + BURST if self._started_at <= now < self._started_at + BURST else -inf
-        self._started_at = now
+        busy = self._started_at <= now < self._started_at + BURST
+        self._busy_until = inf if busy else -inf
+        try:
+            yield
+        finally:
+            self._started_at = self._shell.clock.now()
+            self._busy_until = self._started_at + BURST if busy else -inf
 
     def is_busy(self) -> bool:
         """Whether runs are started one after the other: the transaction of the next one takes along what can wait."""
@@ -60,6 +67,11 @@ class Gathering:
             self.at = self._shell.clock.now() + BURST / 2  # whoever sleeps until it was due looks then, and sleeps on
         elif more:
             self.soon(BURST / 2)
+
+    @property
+    def moment(self) -> float:
+        """Seconds for which ends can wait: the next start comes meanwhile, if runs are being started."""
+        return BURST / 2 if self.is_busy() else GATHER
 
     def is_first(self) -> bool:
         """Of what comes one after the other: whether this comes first, and is seen to at once. What follows is gathered

@@ -242,12 +242,13 @@ class SessionLease:
         self._lease.release("its session ended before the run did")
 
 
-def look_around(scheduler: Scheduler) -> None:
-    """Another process has said that something changed: requests for runs here, slots, what runs here wait for."""
+def look_around(scheduler: Scheduler, *, until: threading.Event | None = None) -> None:
+    """Another process has said that something changed: requests for runs here, slots, what runs here wait for. `until`:
+    see `Scheduler.pump`."""
     with scheduler.lock:
         for row in scheduler.store.read_inbox(scheduler.owner):
             scheduler.deliver(row)
     for recheck in scheduler.carrier.rechecks:
         recheck()
     scheduler.recheck_limits()
-    scheduler.pump()
+    scheduler.pump(until=until)

@@ -15,6 +15,10 @@ class Plans:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Plan] = OrderedDict()
 
+    def known(self, graph_hash: str) -> Plan | None:
+        """The compiled graph of that hash, if it is kept."""
+        return self._kept.get(graph_hash)
+
     def of(self, graph_hash: str, graph: Graph) -> Plan:
         """The compiled graph, made once a version."""
         plan = self._kept.get(graph_hash)

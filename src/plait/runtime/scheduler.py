@@ -43,7 +43,7 @@ from plait.runtime.adoption import Adoption, hosted_whole
 from plait.runtime.carry_out import CommandCarrier
 from plait.runtime.commit import UNLIMITED, Committer
 from plait.runtime.deliveries import Deliveries
-from plait.runtime.gathering import FLUSH_AFTER, GATHER, Gathering
+from plait.runtime.gathering import FLUSH_AFTER, Gathering
 from plait.runtime.hosted import Hosted
 from plait.runtime.plans import Plans
 from plait.runtime.run_request import RunRequest, first_row
@@ -55,6 +55,9 @@ MOST_STIMULI = 2000
 """Stimuli that one transaction takes at most (C8)."""
 LOOK_AGAIN = 1.0
 """Seconds after which who waits for a step of another thread sees to it itself, if that is not at it any more."""
+HAPPENED = threading.Event()
+"""For `Scheduler.pump`, when what is waited for is there already."""
+HAPPENED.set()
 Observer = Callable[[Hosted, Decision], None]
 Ticket = Callable[[], None]
 """Called once what a stimulus led to is committed."""
@@ -161,16 +164,16 @@ class Scheduler:
         """Have a run made, here or by the thread that is at a step just now."""
         made = threading.Event()
         hosted.told = made.set
-        self.gathering.starts()
-        self._born.append(hosted)
-        try:
-            self.pump(until=made)
-            while not made.wait(LOOK_AGAIN):  # unless an interrupt has ended the step of the thread that was at it
+        with self.gathering.starting():
+            self._born.append(hosted)
+            try:
                 self.pump(until=made)
-        except BaseException:
-            with contextlib.suppress(ValueError):  # it is being made, or is
-                self._born.remove(hosted)
-            raise
+                while not made.wait(LOOK_AGAIN):  # unless an interrupt has ended the step of the thread that was at it
+                    self.pump(until=made)
+            except BaseException:
+                with contextlib.suppress(ValueError):  # it is being made, or is
+                    self._born.remove(hosted)
+                raise
         if hosted.fresh and hosted.error is not None:
             raise hosted.error
 
@@ -270,7 +273,7 @@ class Scheduler:
         if urgent:
             self.pump()
         else:
-            self.gathering.soon(GATHER if ends else FLUSH_AFTER)
+            self.gathering.soon(self.gathering.moment if ends else FLUSH_AFTER)
 
     def _holds(self, report: Report) -> bool:
         return self.gathering.holds(report, hungry=bool(self.committer.hungry))

@@ -16,6 +16,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
 from typing import TypeVar
 
 from plait.engine.assets.index import Source
@@ -31,13 +32,14 @@ from plait.runtime.asking import Asking, Host
 from plait.runtime.automations import Automations
 from plait.runtime.backfills import Backfills
 from plait.runtime.firing import MOST_RUNS, Firing
+from plait.runtime.gathering import BURST
 from plait.runtime.hosted import Hosted
 from plait.runtime.lease import Lease, look_around
 from plait.runtime.node_runs import NodeRuns
 from plait.runtime.own_triggers import OwnTriggers
 from plait.runtime.recovery import Recovery
 from plait.runtime.run_request import RunRequest
-from plait.runtime.scheduler import Scheduler, said
+from plait.runtime.scheduler import HAPPENED, Scheduler, said
 from plait.runtime.watchdog import Watchdog
 
 MOST_DEATHS = 3
@@ -85,6 +87,9 @@ class Service:
         self._publish = publish
         self._most_runs = most_runs
         self._beats = 0
+        self._claimed_at = -inf
+        self._claim_at: float | None = None
+        """When runs are taken that were asked for one after the other."""
         self._looks = 0
         self._freed = False
         self._marked = False
@@ -137,7 +142,7 @@ class Service:
                 self.scheduler.recheck_pauses()
                 self.scheduler.nudge()
             case "runs":
-                self.claim()
+                self._claim_soon()
                 self._wake()
             case "inbox":  # also for a run that is over, which is nobody's
                 look_around(self.scheduler)
@@ -189,12 +194,25 @@ class Service:
         """When there is something to do next (epoch seconds)."""
         if self.backfills.due:
             return self.scheduler.clock.now()
-        times = (self.scheduler.next_timer(), self.firing.next_at, self.automations.next_at, self.recovery.next_at)
+        times = (
+            self.scheduler.next_timer(),
+            self.firing.next_at,
+            self.automations.next_at,
+            self.recovery.next_at,
+            self._claim_at,
+        )
         return min((at for at in times if at is not None), default=None)
 
     def on_time(self) -> None:
         """Do what is due."""
         now = self.scheduler.clock.now()
+        if self._claim_at is not None and self._claim_at <= now:
+            try:
+                self._claim_at = None
+                self.claim()
+            except StoreError as error:
+                log.warning("runs could not be taken, it is tried again: %s", error)
+                self._claim_at = now + 1.0
         if self.firing.next_at is not None and self.firing.next_at <= now:
             try:
                 self.firing.fire(now)
@@ -220,6 +238,17 @@ class Service:
             self._freed = False
             self._publish("freed")
 
+    def _claim_soon(self) -> None:
+        """Somebody has asked for a run: take it at once, or with those that are asked for right after it."""
+        now = self.scheduler.clock.now()
+        if self._claimed_at <= now < self._claimed_at + BURST:
+            if self._claim_at is None:
+                self._claim_at = now + BURST / 2
+                self.scheduler.nudge()
+        else:
+            self._claimed_at = now
+            self.claim()
+
     def claim(self) -> int:
         """Lease runs that nobody owns and go on with them; returns how many."""
         count = 0
@@ -227,8 +256,10 @@ class Service:
             with self.claiming:
                 claimed = self.scheduler.store.claim(self.scheduler.owner, room)
                 if claimed:
-                    self.scheduler.set_limits([])  # who asked for a run has declared what its tasks share
-                self._host(claimed)
+                    with self.scheduler.gathering.starting():
+                        self.scheduler.set_limits([])  # who asked for a run has declared what its tasks share
+                        self._host(claimed)
+                    self._claimed_at = self.scheduler.clock.now()
             count += len(claimed)
             if len(claimed) < room:
                 break
@@ -245,9 +276,8 @@ class Service:
         """Go on with runs that are this service's in the store."""
         for run_id in run_ids:
             self._adopt(run_id)
-        if run_ids:
-            look_around(self.scheduler)
-            self._let_go_of_ended(run_ids)
+        look_around(self.scheduler, until=HAPPENED)
+        self._let_go_of_ended(run_ids)
 
     def _adopt(self, run_id: RunId) -> None:
         """Go on with a run that was claimed, unless a report on it has already led to that."""
