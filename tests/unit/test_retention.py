@@ -5,8 +5,9 @@ from collections.abc import Iterable
 import pytest
 
 from plait.adapters.stores.memory import MemoryStore
+from plait.model.assets import AssetGraph, AssetSpec, graph_bytes
 from plait.model.ids import RunId, TaskNo
-from plait.model.rows import AssetRow, OwnerRow, RunRow
+from plait.model.rows import AssetRow, AutomationRow, FileRow, OwnerRow, RunRow
 from plait.ports import RunBatch
 from plait.runtime.retention import DAY, RUNS_AT_ONCE, SEGMENTS_AT_ONCE, Retention
 from plait.testing.clock import FakeClock
@@ -22,6 +23,7 @@ class World:
         self.clock = FakeClock(NOW)
         self.deleted: list[str] = []
         self.segments = 0
+        self.unused_since: list[float] = []
         self.broken = False
         self.register("first", started=1.0)
 
@@ -31,8 +33,9 @@ class World:
 
     def retention(self, owner: str = "first", days: float = 30.0) -> Retention:
         return Retention(
-            self.store, self.clock, owner, days, delete_results=self.delete_results, prune_logs=self.prune_logs
-        )
+            self.store, self.clock, owner, days, delete_results=self.delete_results, prune_logs=self.prune_logs,
+            prune_cache=self.prune_cache,
+        )  # fmt: skip
 
     def delete_results(self, names: Iterable[str]) -> None:
         if self.broken:
@@ -44,6 +47,10 @@ class World:
         pruned = min(limit, self.segments)
         self.segments -= pruned
         return pruned
+
+    def prune_cache(self, unused_since: float, limit: int) -> int:
+        self.unused_since.append(unused_since)
+        return 0
 
     def runs(self, *ages: float) -> list[RunId]:
         made: list[RunId] = []
@@ -90,6 +97,30 @@ def test_with_0_days_everything_is_kept(world):
     world.segments = 5
     assert not world.retention(days=0.0).step()
     assert (len(world.left()), world.segments) == (1, 5)
+
+
+def test_automations_of_assets_that_are_gone_are_forgotten(world):
+    """Once they are old; where those that are deployed stand is kept, however long nothing happens to them."""
+    there = AssetGraph(assets=(AssetSpec(key="there"),))
+    old, young = NOW - 40 * DAY, NOW - 3 * DAY
+    with world.store.transaction() as tx:
+        tx.save_files([FileRow(path="a", location="a", stamp="", loaded_at=1.0, assets=graph_bytes(there))])
+        rows = [("", old), ("there", old), ("gone", old), ("gone lately", young)]
+        tx.save_automations([AutomationRow(key=key, at=at, cursor=b"", decision=b"") for key, at in rows])
+    steps(world.retention())
+    assert [row.key for row in world.store.definitions.automations()] == ["", "gone lately", "there"]
+
+
+def test_what_open_runs_took_from_the_cache_is_not_deleted(world):
+    steps(world.retention())
+    assert world.unused_since == [NOW - 30 * DAY]
+    with world.store.transaction() as tx:
+        about = {"workflow": "w", "kind": "dag", "graph_hash": "h", "created_at": NOW - 50 * DAY}
+        tx.create_run(RunRow(run_id=RunId("open"), state="running", **about))
+    retention = world.retention()
+    steps(retention)
+    steps(retention)
+    assert world.unused_since[1:] == [NOW - 50 * DAY], "and it is not looked for it all the time"
 
 
 def test_a_step_is_bounded(world):

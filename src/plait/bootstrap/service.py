@@ -166,15 +166,18 @@ def _retention(settings: Settings, store: RunStore, owner: str) -> RetentionThre
     from plait.adapters.clock import SystemClock
     from plait.adapters.logs.segments import SegmentReader
     from plait.runtime.retention import Retention, RetentionThread
+    from plait.worker import caching
 
+    results = result_store(settings)
     return RetentionThread(
         Retention(
             store,
             SystemClock(),
             owner,
             settings.retention_days,
-            delete_results=result_store(settings).delete,
+            delete_results=results.delete,
             prune_logs=SegmentReader(settings.logs).prune,
+            prune_cache=lambda unused_since, limit: caching.prune(results, unused_since, limit),
         )
     )
 

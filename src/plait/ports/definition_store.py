@@ -33,6 +33,11 @@ class DefinitionStore(Protocol):
         """Where the automations of these assets, or of all, stand, by key."""
         ...
 
+    def old_automations(self, before: float, after: str = "", limit: int = 1000) -> list[str]:
+        """The keys, beyond `after`, of automations of which nothing was written since then, at most `limit`, in order.
+        (The row of the empty key, which is no asset's, is none of them.)"""
+        ...
+
     def next_trigger(self, after: float = -inf) -> float | None:
         """When the next trigger of a workflow that is not paused is due (epoch seconds), none when there is none. Those
         that are due already at `after` do not count."""

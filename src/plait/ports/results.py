@@ -31,6 +31,10 @@ class ResultStore(Protocol):
         """Write a small named record atomically."""
         ...
 
+    def old_records(self, folder: str, older_than: float, limit: int) -> list[str]:
+        """The names of records in a folder that were written before then (epoch seconds), at most `limit`."""
+        ...
+
     def delete(self, names: Iterable[str]) -> None:
         """Delete everything under these path prefixes; what is not there is fine."""
         ...

@@ -158,6 +158,10 @@ class Transaction(Protocol):
         """Insert or replace where the automations of assets stand."""
         ...
 
+    def delete_automations(self, keys: Sequence[str]) -> None:
+        """Forget where the automations of these assets stand."""
+        ...
+
     def backfill(self, id: str) -> BackfillRow | None:
         """A backfill; nobody else gets hold of it until this transaction ends."""
         ...

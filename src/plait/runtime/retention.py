@@ -12,7 +12,9 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 
+from plait.engine.assets.index import AssetIndex, deployed
 from plait.model.errors import StoreError
+from plait.model.states import RUN_TERMINAL, RunState
 from plait.ports import Clock, RunStore
 
 RUNS_AT_ONCE = 100
@@ -26,6 +28,10 @@ PAUSE = 0.25
 """Seconds between two steps while there is something to delete."""
 LOOK_AGAIN = 60.0
 """Seconds until the next look when there was nothing."""
+LOOK_AROUND = 3600.0
+"""Seconds between two looks for what is seldom there: a look costs a listing of what is cached."""
+OPEN = [state.value for state in RunState if state not in RUN_TERMINAL]
+MOST_OPEN = 10_000
 DAY = 86400.0
 log = logging.getLogger("plait.retention")
 
@@ -33,8 +39,8 @@ log = logging.getLogger("plait.retention")
 class Retention:
     """Deletes what ended more than `days` days ago, in small steps, for the process `owner`.
 
-    `delete_results(prefixes)` and `prune_logs(older_than, limit)` delete files of the host. Nothing is deleted with 0
-    days.
+    `delete_results(prefixes)`, `prune_logs(older_than, limit)` and `prune_cache(unused_since, limit)` delete files.
+    Nothing is deleted with 0 days.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class Retention:
         *,
         delete_results: Callable[[Iterable[str]], None],
         prune_logs: Callable[[float, int], int],
+        prune_cache: Callable[[float, int], int],
     ):
         self._store = store
         self._clock = clock
@@ -53,6 +60,9 @@ class Retention:
         self._days = days
         self._delete_results = delete_results
         self._prune_logs = prune_logs
+        self._prune_cache = prune_cache
+        self._look_at = 0.0
+        """When it is looked again for what is seldom there: automations that are gone, what is cached and not used."""
 
     def step(self) -> bool:
         """Delete a little; whether there may be more."""
@@ -63,8 +73,35 @@ class Retention:
         if self._is_first():
             more |= self._empty_trash() or self._store.delete_runs(before, RUNS_AT_ONCE) > 0
             more |= self._store.partitions.delete_backfills(before, RUNS_AT_ONCE) == RUNS_AT_ONCE
+            more |= self._look_around(before)
             more |= self._store.signals.delete_published(before, EVENTS_AT_ONCE) == EVENTS_AT_ONCE
         return more
+
+    def _look_around(self, before: float) -> bool:
+        """Look every now and then at what is seldom to be deleted; whether there is more."""
+        now = self._clock.now()
+        if now < self._look_at:
+            return False
+        self._forget_automations(before)
+        rows = self._store.list_runs(states=OPEN, limit=MOST_OPEN)
+        oldest = min((row.created_at for row in rows), default=now)  # what it took from the cache it may need again
+        more = self._prune_cache(min(before, oldest), SEGMENTS_AT_ONCE) == SEGMENTS_AT_ONCE
+        if not more:
+            self._look_at = now + LOOK_AROUND
+        return more
+
+    def _forget_automations(self, before: float) -> None:
+        """Delete where automations stand of assets that are not deployed any more, and were not when it began."""
+        definitions, after = self._store.definitions, ""
+        deployed_keys: set[str] | None = None
+        while keys := definitions.old_automations(before, after, ROWS_AT_ONCE):
+            if deployed_keys is None:
+                deployed_keys = set(AssetIndex(deployed(definitions.files()).graph).specs)
+            gone = [key for key in keys if key not in deployed_keys]
+            if gone:
+                with self._store.transaction() as tx:
+                    tx.delete_automations(gone)
+            after = keys[-1]
 
     def _is_first(self) -> bool:
         """Whether no other scheduler is there for longer than this one."""

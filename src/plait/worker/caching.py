@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from plait.authoring.task import Task
 from plait.model.outcome import Outcome
@@ -12,12 +13,16 @@ from plait.model.policies import Value
 from plait.ports import ResultStore
 from plait.worker.fingerprint import Unhashable, cache_key, source_of
 
+DAY = 86400.0
+
 
 class CacheRecord(Value):
-    """What is cached: the outcome of the call, and until when (epoch seconds) it is good."""
+    """What is cached: the outcome of the call, until when (epoch seconds) it is good, and when it was used last, to a
+    day."""
 
     outcome: Outcome
     expires_at: float | None = None
+    used_at: float = 0.0
 
 
 def key_of(task: Task[Any, Any] | None, inputs: Mapping[str, Any], run_id: str) -> str | None:
@@ -49,8 +54,11 @@ def look_up(results: ResultStore, key: str, clock: Callable[[], float] = time.ti
         record = msgspec.json.decode(data, type=CacheRecord)
     except msgspec.DecodeError:  # of another version of plait: it is made anew
         return None
-    if record.expires_at is not None and record.expires_at <= clock():
+    now = clock()
+    if record.expires_at is not None and record.expires_at <= now:
         return None
+    if now - record.used_at > DAY:  # what is used does not get old: see `prune`
+        results.write_record(f"cache/{key}", msgspec.json.encode(replace(record, used_at=now)))
     return record.outcome
 
 
@@ -63,8 +71,29 @@ def remember(
 ) -> None:
     """Cache the outcome of a call."""
     policy = task.spec.cache
-    expires = clock() + policy.expires if policy is not None and policy.expires is not None else None
-    results.write_record(f"cache/{key}", msgspec.json.encode(CacheRecord(outcome=outcome, expires_at=expires)))
+    now = clock()
+    expires = now + policy.expires if policy is not None and policy.expires is not None else None
+    record = CacheRecord(outcome=outcome, expires_at=expires, used_at=now)
+    results.write_record(f"cache/{key}", msgspec.json.encode(record))
+
+
+def prune(results: ResultStore, unused_since: float, limit: int) -> int:
+    """Delete at most `limit` of what is cached and was not used since then; returns how many were looked at.
+
+    What an asset's step made stays: an asset may be made of it for as long as it is as it is.
+    """
+    names = results.old_records("cache", unused_since - DAY, limit)  # for a day, uses are not written down
+    for name in names:
+        data = results.read_record(name)
+        try:
+            makes_assets = data is not None and bool(msgspec.json.decode(data, type=CacheRecord).outcome.assets)
+        except msgspec.DecodeError:  # of another version of plait, which nobody uses
+            makes_assets = False
+        if makes_assets and data is not None:
+            results.write_record(name, data)  # it is looked at again when it is as old again
+        else:
+            results.delete([name, f"cached/{name.removeprefix('cache/')}"])
+    return len(names)
 
 
 def result_name(key: str, run_id: str, no: int, token: int, output: str) -> str:

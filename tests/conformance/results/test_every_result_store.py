@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import threading
+import time
 
 import msgspec
 import numpy as np
@@ -11,10 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plait import Cache, task
 from plait.adapters.results.fsspec_store import FsspecResultStore
 from plait.adapters.results.serializers import from_json, to_json
-from plait.model.outcome import Stored
+from plait.model.outcome import AssetEvent, Outcome, Stored
 from plait.ports import ResultStore
+from plait.worker.caching import DAY, look_up, prune, remember
+
+BIG = "x" * 10_000
+
+
+@task(cache=Cache())
+def cached() -> str:
+    return BIG
 
 
 @pytest.fixture(params=["path", "file", "memory"])
@@ -176,6 +186,37 @@ def test_records(store):
     store.write_record("cache/key", b"one")
     store.write_record("cache/key", b"two")
     assert store.read_record("cache/key") == b"two"
+
+
+def test_records_that_are_old(store):
+    """Those of one folder, as old as they were written last."""
+    assert store.old_records("cache", time.time() + 60, 10) == []
+    for name in ("cache/a", "cache/b", "other/c"):
+        store.write_record(name, b"1")
+    assert store.old_records("cache", time.time() - 60, 10) == []
+    assert sorted(store.old_records("cache", time.time() + 60, 10)) == ["cache/a", "cache/b"]
+    assert len(store.old_records("cache", time.time() + 60, 1)) == 1
+
+
+def test_what_is_cached_and_not_used_goes(store):
+    """With its values; but for what an asset may be made of."""
+    now = time.time()
+    old = now - 40 * DAY
+    for key, assets in (("old", ()), ("used", ()), ("asset", (AssetEvent(key="a"),))):
+        stored = store.put(BIG, f"cached/{key}/run-0-1/result")
+        remember(store, key, cached, Outcome(outputs={"result": stored}, assets=assets), lambda: old)
+    for_all = now + DAY + 60  # all of them were written before that
+    assert look_up(store, "used", lambda: now) is not None
+    assert prune(store, now - 30 * DAY, 100) == 0, "it goes by when it was written, which is now"
+    found = look_up(store, "old")
+    assert found is not None
+    assert prune(store, for_all, 100) == 3
+    assert [look_up(store, key) is None for key in ("old", "used", "asset")] == [True, True, False]
+    with pytest.raises(FileNotFoundError):
+        store.get(found.outputs["result"])
+    kept = look_up(store, "asset")
+    assert kept is not None
+    assert store.get(kept.outputs["result"]) == BIG
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", ""])

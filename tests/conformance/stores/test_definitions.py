@@ -295,6 +295,19 @@ def test_of_many_that_look_one_fires_a_trigger(place):
 # --- automations -----------------------------------------------------------------------------------------------------
 
 
+def test_automations_that_are_gone_are_found_and_deleted(store):
+    with store.transaction() as tx:
+        rows = [("", 1.0), ("b", 1.0), ("a", 2.0), ("c", 2.9), ("d", 3.0)]
+        tx.save_automations([AutomationRow(key=key, at=at, cursor=b"", decision=b"") for key, at in rows])
+    assert store.definitions.old_automations(3.0) == ["a", "b", "c"]
+    assert store.definitions.old_automations(3.0, limit=2) == ["a", "b"]
+    assert store.definitions.old_automations(3.0, after="b") == ["c"]
+    with store.transaction() as tx:
+        tx.delete_automations(["c", "nobody", "a"])
+        tx.delete_automations([])
+    assert [row.key for row in store.definitions.automations()] == ["", "b", "d"]
+
+
 def test_where_automations_stand_is_replaced(store):
     first = AutomationRow(key="b", at=1.0, cursor=b"{}", decision=b"[]")
     second = AutomationRow(key="a", at=2.0, cursor=b"\x00\xff", decision=b"d")

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
@@ -18,6 +19,7 @@ class Files(Protocol):
     def url(self, name: str) -> str: ...
     def write(self, name: str) -> "contextlib.AbstractContextManager[serializers.Sink]": ...
     def read(self, name: str) -> "contextlib.AbstractContextManager[serializers.Source]": ...
+    def times(self, folder: str) -> Iterator[tuple[str, float]]: ...
     def delete(self, name: str) -> None: ...
 
 
@@ -95,6 +97,11 @@ class FsspecResultStore:
         with self._files.write(_checked(name)) as sink:
             sink.write(data)
 
+    def old_records(self, folder: str, older_than: float, limit: int) -> list[str]:
+        """Records that nobody wrote since then."""
+        found = (name for name, at in self._files.times(_checked(folder)) if at < older_than)
+        return [f"{folder}/{name}" for name in islice(found, limit)]
+
     def delete(self, names: Iterable[str]) -> None:
         """Delete these files and folders."""
         for name in names:
@@ -150,6 +157,18 @@ class LocalFiles:
     def read(self, name: str):
         """The file, open for reading."""
         return (self._root / name).open("rb")
+
+    def times(self, folder: str) -> Iterator[tuple[str, float]]:
+        """The files of a folder, and when each was written."""
+        try:
+            entries = os.scandir(self._root / folder)
+        except FileNotFoundError:
+            return
+        with entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # it has just been replaced
+                    if not entry.name.endswith(".tmp"):
+                        yield entry.name, entry.stat().st_mtime
 
     def delete(self, name: str) -> None:
         """The file, or the folder with all that is in it."""
@@ -230,6 +249,17 @@ class RemoteFiles:
     def read(self, name: str):
         """The file, open for reading."""
         return self._system.open(f"{self._root}/{name}", "rb")
+
+    def times(self, folder: str) -> Iterator[tuple[str, float]]:
+        """The files of a folder, and when each was written."""
+        path = f"{self._root}/{folder}"
+        try:
+            found: list[str] = self._system.ls(path, detail=False, refresh=True)
+        except FileNotFoundError:
+            return
+        for each in found:
+            with contextlib.suppress(FileNotFoundError):
+                yield each.rpartition("/")[2], self._system.modified(each).timestamp()
 
     def delete(self, name: str) -> None:
         """The file, or everything below that folder."""

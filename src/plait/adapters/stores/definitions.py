@@ -30,6 +30,8 @@ class Statements(Protocol):
     @property
     def AUTOMATIONS(self) -> str: ...
     @property
+    def OLD_AUTOMATIONS(self) -> str: ...
+    @property
     def SOME_AUTOMATIONS(self) -> str: ...
 
 
@@ -74,6 +76,10 @@ class SqlDefinitions:
         else:
             found = self._ask(self._queries.AUTOMATIONS)
         return [encoding.automation_of(columns) for columns in found]
+
+    def old_automations(self, before: float, after: str = "", limit: int = 1000) -> list[str]:
+        """The keys of those of which nothing was written since then."""
+        return [key for (key,) in self._ask(self._queries.OLD_AUTOMATIONS, before, encoding.printable(after), limit)]
 
     def next_trigger(self, after: float = -inf) -> float | None:
         """When the next trigger is due."""

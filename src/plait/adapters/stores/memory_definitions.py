@@ -143,6 +143,12 @@ class MemoryDefinitions:
             rows = sorted(self._rows().automations.items())
             return [copy.copy(row) for key, row in rows if not keys or key in keys]
 
+    def old_automations(self, before: float, after: str = "", limit: int = 1000) -> list[str]:
+        """The keys of those of which nothing was written since then."""
+        with self._reading():
+            rows = sorted(self._rows().automations.items())
+            return [key for key, row in rows if key > after and row.at < before][:limit]
+
     def next_trigger(self, after: float = -inf) -> float | None:
         """When the next trigger is due."""
         with self._reading():

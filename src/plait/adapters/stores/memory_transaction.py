@@ -174,6 +174,11 @@ class MemoryTransaction:
         """Insert or replace where automations stand."""
         self._own_definitions().automations.update((row.key, copy.copy(row)) for row in rows)
 
+    def delete_automations(self, keys: Sequence[str]) -> None:
+        """Forget where these stand."""
+        for key in keys:
+            self._own_definitions().automations.pop(key, None)
+
     def backfill(self, id: str) -> BackfillRow | None:
         """A backfill. Nobody else writes while this transaction is open."""
         row = self._backfills.get(id) or self._tables.partitions.backfills.get(id)

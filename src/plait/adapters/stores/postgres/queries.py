@@ -309,6 +309,12 @@ UPSERT_AUTOMATION = (
 AUTOMATIONS = f"SELECT {_AUTOMATION} FROM automations ORDER BY key"
 """Where all of them stand."""
 
+OLD_AUTOMATIONS = "SELECT key FROM automations WHERE at < %s AND key > %s ORDER BY key LIMIT %s"
+"""Those of which nothing was written since a time."""
+
+DELETE_AUTOMATIONS = "DELETE FROM automations WHERE key = ANY (%s::text[])"
+"""They are not deployed any more."""
+
 LOCK_AUTOMATION = f"SELECT {_AUTOMATION} FROM automations WHERE key = %s FOR UPDATE"
 """Where one of them stands, for a transaction that changes it."""
 

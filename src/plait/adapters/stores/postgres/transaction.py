@@ -242,6 +242,10 @@ class PostgresTransaction:
         for row in sorted(rows, key=lambda row: row.key):
             self._execute(queries.UPSERT_AUTOMATION, *encoding.automation_values(encoding.printable(row)))
 
+    def delete_automations(self, keys: Sequence[str]) -> None:
+        """Forget where these stand."""
+        self._execute(queries.DELETE_AUTOMATIONS, encoding.printable(sorted(keys)))
+
     def backfill(self, id: str) -> BackfillRow | None:
         """A backfill, locked."""
         found = self._execute(queries.LOCK_BACKFILL, id)

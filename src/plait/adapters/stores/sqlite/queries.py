@@ -363,6 +363,12 @@ SOME_AUTOMATIONS = (
 )
 """Where some of them stand."""
 
+OLD_AUTOMATIONS = "SELECT key FROM automations WHERE at < ? AND key > ? ORDER BY key LIMIT ?"
+"""Those of which nothing was written since a time."""
+
+DELETE_AUTOMATIONS = "DELETE FROM automations WHERE key IN (SELECT value FROM json_each(?))"
+"""They are not deployed any more."""
+
 AUTOMATION = f"SELECT {', '.join(AUTOMATION_COLUMNS)} FROM automations WHERE key = ?"
 """Where one of them stands."""
 

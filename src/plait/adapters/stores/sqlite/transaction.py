@@ -208,6 +208,10 @@ class SqliteTransaction:
         values = [encoding.automation_values(encoding.printable(row)) for row in rows]
         self._connection.executemany(queries.UPSERT_AUTOMATION, values)
 
+    def delete_automations(self, keys: Sequence[str]) -> None:
+        """Forget where these stand."""
+        self._connection.execute(queries.DELETE_AUTOMATIONS, (as_json(encoding.printable(list(keys))),))
+
     def backfill(self, id: str) -> BackfillRow | None:
         """A backfill. Nobody else writes while this transaction is open."""
         found = self._connection.execute(queries.BACKFILL, (id,)).fetchone()
