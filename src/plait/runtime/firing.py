@@ -83,11 +83,12 @@ class Firing:
             self._told = True
         self._set_timer(store.definitions.next_trigger())
 
-    def wake(self) -> None:
-        """Something may have happened for which a trigger waits."""
+    def wake(self) -> bool:
+        """Something may have happened for which a trigger waits; false when none waits for anything but time."""
         if self._awaited:
             self._told = True
             self.next_at = self._scheduler.clock.now()
+        return self._awaited
 
     def _set_timer(self, at: float | None) -> None:
         self.next_at = self._due_at = at

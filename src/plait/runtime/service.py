@@ -162,9 +162,9 @@ class Service:
 
     def _wake(self) -> None:
         """Assets may have changed, or events were published."""
-        self.firing.wake()
+        woken = self.firing.wake()
         self.automations.wake()
-        if self.firing.next_at is not None or self.automations.next_at is not None:
+        if woken or self.automations.next_at is not None:
             self.scheduler.nudge()
 
     def _answered(self) -> None:
