@@ -13,6 +13,7 @@ import msgspec
 
 from plait.adapters.stores.memory import MemoryStore
 from plait.engine import schedules
+from plait.engine.decide import Decision
 from plait.engine.invariants import check_run
 from plait.engine.run import TaskRun
 from plait.model.errors import EngineError
@@ -86,11 +87,15 @@ class World:
         OwnTriggers(scheduler, runs, self._start_trigger)
         self.firing = Firing(scheduler)
         self.firing.look()
-        scheduler.observers.append(lambda hosted, decision: self.firing.wake() if decision.assets else None)
+        scheduler.observers.append(self._observe)
         scheduler.set_limits([])
         self._bodies.clear()
         self._renew(scheduler.owner)
         return executor, scheduler
+
+    def _observe(self, hosted: Hosted, decision: Decision) -> None:
+        if decision.assets:
+            self.firing.wake()
 
     def _request_of(self, workflow: str) -> RunRequest | None:
         known = self._workflows.get(workflow)
