@@ -3,6 +3,7 @@
 import contextlib
 from typing import Any
 
+import msgspec
 import pytest
 
 from plait.adapters.stores.memory import MemoryStore
@@ -201,6 +202,31 @@ def test_a_store_that_fails_in_the_middle_loses_nothing(world: World, monkeypatc
     world.clock.advance(1.0)
     service.on_time()
     assert world.runs() == [["a"]]
+
+
+def test_what_happens_while_the_graph_is_missing_is_gathered(world: World, monkeypatch, caplog):
+    world.deploy(A)
+    monkeypatch.setattr(MemoryStore, "load_graph", lambda self, hash: None)
+    world.service()
+    world.update("a", "a")
+    world.tell()
+    assert world.runs() == []
+    assert "its graph is not there; deploy it again" in caplog.text
+    monkeypatch.undo()
+    world.tell("definitions")
+    assert world.runs() == [["a", "a"]]
+
+
+def test_what_another_version_has_counted_does_not_stop_it(world: World, caplog):
+    world.deploy(AllOf(parts=(A, B)))
+    world.service()
+    with world.store.transaction() as tx:
+        [row] = tx.awaiting(["asset:a"])
+        tx.advance_trigger(msgspec.structs.replace(row, state=b"\xc1"))
+    world.update("a", "b")
+    world.tell()
+    assert world.runs() == [["a", "b"]]
+    assert "what w has counted cannot be read" in caplog.text
 
 
 def test_a_time_in_an_expression_wakes_it(world: World):

@@ -205,20 +205,20 @@ class Firing:
     ) -> bool:
         """Count signals in a trigger, or see that its time has come; whether it is due as well, for lack of room."""
         deployed = self._find(row.workflow)
-        room = self._room(deployed[1], opened) if deployed is not None else schedules.MOST
+        room = self._room(deployed[1], opened) if deployed is not None and len(made) < MOST_MADE else 0
+        if deployed is None:  # it counts, and stays due
+            log.error("%s waits for what has happened, but its graph is not there; deploy it again", row.workflow)
         if room <= 0 and not signals:
             self._hold(row, opened)
             return False
-        if len(made) >= MOST_MADE:
-            room = 0
         try:
-            fired, moved = conditions.advance(row, signals, now, room)
+            fired, moved = _counted(row, signals, now, room)
         except DefinitionError as error:  # as above
             log.error("%s cannot count what has happened, because its trigger cannot be read: %s", row.workflow, error)
+            tx.advance_trigger(msgspec.structs.replace(row, next_at=now + TRY_AGAIN))
             return False
         tx.advance_trigger(moved)
         if deployed is None:
-            log.error("%s would count what has happened, but its graph is not there; deploy it again", row.workflow)
             return False
         for each in fired:
             self._make(tx, deployed, each.occurrence, schedules.moment(each.at), made, opened, extra=each.extra)
@@ -291,3 +291,14 @@ class Firing:
         if tx.create_run(run):
             made.append((run, graph))
             opened[deployment.workflow] += 1
+
+
+def _counted(
+    row: TriggerRow, signals: Sequence[SignalRow], now: float, room: int
+) -> tuple[list[conditions.Fired], TriggerRow]:
+    """As `conditions.advance`; what another version has counted may be lost."""
+    try:
+        return conditions.advance(row, signals, now, room)
+    except msgspec.MsgspecError as error:
+        log.warning("what %s has counted cannot be read, it counts from nothing: %s", row.workflow, error)
+        return conditions.advance(msgspec.structs.replace(row, state=b""), signals, now, room)

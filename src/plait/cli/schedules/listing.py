@@ -46,7 +46,7 @@ def listing(workflow: str | None, as_json: bool) -> None:
             (
                 view.workflow,
                 view.schedule,
-                view.catchup,
+                view.catchup if view.waits_for is None else "-",
                 on_clock(view.cursor, view.tz) if view.cursor else "-",
                 _next(view),
             )
