@@ -25,9 +25,9 @@ from plait.worker import endings
 
 LOOK_AFTER = 1.0
 """Seconds after which what is idle is looked for."""
-TOLD_AGAIN = 2
+TOLD_AGAIN = 10
 """Reports that are kept for the case that their scheduler dies, in times of what may be under way in this worker: while
-it records what was under way, as much again may end."""
+it records what was under way, or its database is away, as much again may end, and more than once."""
 KEEP_ORPHANS = 600.0
 """Seconds for which the outcomes of a dead scheduler's executions are kept while no scheduler is there."""
 _log = logging.getLogger("plait.workers")
