@@ -44,6 +44,8 @@ class Measure:
 
     Both return their cost in `unit` (s, CPU s, MB, or a plain number), smaller is better. `tasks`: how many task runs
     that is, for a rate. `aim`: the most that the case is to cost; `aim_ratio`: the most times the floor.
+    `least_ratio`: the most times the floor at which half of the aim is reached, where that is not at twice what the aim
+    is above the floor.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Measure:
     tasks: int | None = None
     aim: float | None = None
     aim_ratio: float | None = None
+    least_ratio: float | None = None
     repeats: int = 5
     warm: bool = True
     """Whether the first of the repeats is thrown away."""
@@ -72,6 +75,7 @@ class Row:
     tasks: int | None = None
     aim: float | None = None
     aim_ratio: float | None = None
+    least_ratio: float | None = None
     note: str = ""
     extra: dict[str, float] = field(default_factory=dict)
 
@@ -90,8 +94,11 @@ class Row:
             short.append(self.figure.median / self.aim)
         if self.aim_ratio is not None and self.ratio is not None:
             # An aim of 1.02 times the floor leaves 2 % above it: twice that is the least.
-            over = self.aim_ratio - 1
-            short.append((self.ratio.median - 1) / over if over < 1 else self.ratio.median / self.aim_ratio)
+            over, ratio = self.aim_ratio - 1, self.ratio.median
+            if self.least_ratio is not None:
+                short.append(1.0 if ratio <= self.aim_ratio else LEAST * ratio / self.least_ratio)
+            else:
+                short.append((ratio - 1) / over if over < 1 else ratio / self.aim_ratio)
         if not short:
             return ""
         return "aim" if max(short) <= 1 else "half" if max(short) <= LEAST else "short"
@@ -118,6 +125,7 @@ def take(measure: Measure) -> Row:
         tasks=measure.tasks,
         aim=measure.aim,
         aim_ratio=measure.aim_ratio,
+        least_ratio=measure.least_ratio,
         note=measure.note,
     )
 

@@ -12,6 +12,8 @@ from plait.runtime.session import Session
 TASKS = 10
 MORE = 1.1
 """Throughput may differ by a tenth before it is another one."""
+HALF = 2.0
+"""Half of the throughput takes twice as long."""
 
 
 def measures(scene: Scene) -> Iterator[Measure]:
@@ -27,6 +29,7 @@ def measures(scene: Scene) -> Iterator[Measure]:
         floor_name=f"one run of {count * TASKS:,}",
         tasks=count * TASKS,
         aim_ratio=MORE,
+        least_ratio=HALF,
         repeats=3,
     )
     idle = memory_of(here())

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.cases import chain, fan
+from bench.cases.runs import HALF, MORE
 from bench.cases.scene import Scene
 from bench.cases.serving import Serving
 from bench.measure import Measure, memory_of, peak_memory
@@ -78,7 +79,8 @@ def _runs(scene: Scene) -> Iterator[Measure]:
             floor=lambda: serving.run("fan", {"n": runs * 10}),
             floor_name=f"one run of {runs * 10:,}",
             tasks=runs * 10,
-            aim_ratio=1.1,
+            aim_ratio=MORE,
+            least_ratio=HALF,
             repeats=3,
         )
         with peak_memory(serving.pid, 0.2) as peak:
