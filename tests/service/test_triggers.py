@@ -5,6 +5,7 @@ import json
 from plait.bootstrap.service import publish_event
 from plait.model.rows import RunRow
 from plait.model.states import RUN_TERMINAL
+from plait.runtime.lease import is_alive
 from plait.services.schedules import WaitView, deployed
 from tests.service.house import House
 
@@ -113,3 +114,30 @@ def test_updates_and_events_start_workflows_once_over_kills_and_with_two_schedul
     assert counts == {"each": 2, "both": 1, "ready": 2, "told": 1}
     assert not house.store.signals.waiting()
     assert [each["data"].get("n") for each in house("events", "list", "ready", "--json").json["events"]] == [3, 2, 1]
+
+
+def test_a_scheduler_that_dies_at_any_commit_counts_each_event_once(house, nursery):
+    """It kills itself at one of its commits, before it or after it; so does the next one, then one that lives goes on."""
+    path = house.put("told.py", "from plait import event, flow\n\n\n@flow(schedule=event('e'))\ndef told(): ...\n")
+    published: list[str] = []
+
+    def dies_at(no: int, kill_at: str) -> None:
+        marker = house.folder / f"killed-{no}"
+        env = {**house.env, "KILL_AT": kill_at, "KILL_MARKER": str(marker)}
+        log = house.folder / f"dying-{no}.log"
+        pid = nursery.start(["scheduler", str(path)], env=env, cwd=house.folder, log=log)
+
+        def died() -> bool:
+            if house.store.signals.any_awaited() and not house.store.signals.waiting():
+                published.append(publish_event(house.settings, house.store, "e", len(published)).id)
+            return marker.exists() and not is_alive(pid)
+
+        house.until(died, f"the scheduler kills itself: {kill_at}")
+
+    for no, number in enumerate((4, 5, 9)):
+        dies_at(no, f"{('before_commit', 'after_commit')[no % 2]}:{number}")
+    house.scheduler(path)
+    house.until(lambda: not house.store.signals.waiting(), "all is counted")
+    told = [each["id"] for row in runs_of(house, "told") for each in row.extra["events"]]
+    assert sorted(told) == sorted(published)
+    assert len(told) == len(runs_of(house, "told")), "one run each"
