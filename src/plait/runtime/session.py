@@ -14,11 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from plait.authoring.flow import Flow
-from plait.authoring.inputs import check_input
 from plait.authoring.limits import declared
 from plait.authoring.live import LiveGraph
 from plait.authoring.params import bound_params
-from plait.engine.asks import choose
 from plait.engine.decide import Decision
 from plait.engine.run import Run
 from plait.model.errors import StaleToken, UsageError
@@ -286,6 +284,9 @@ class Session:
 
     def answer(self, run_id: str, value: Any, *, task: str | None = None) -> None:
         """Answer what a run asks, here or in another process (see `plait.answer`)."""
+        from plait.authoring.inputs import check_input
+        from plait.engine.asks import choose  # few scripts answer
+
         full = RunId(run_id)
         paused = choose(run_id, self.store.tasks(full), task)
         check_input(paused.asked.schema, value)

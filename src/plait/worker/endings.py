@@ -1,6 +1,5 @@
 """Outcomes that no runner made: an execution that ran out of time, was cancelled, or lost its process."""
 
-import signal
 import time
 import traceback
 
@@ -33,6 +32,8 @@ def describe_exit(code: int) -> str:
     """What became of a process, from its exit code (negative: the signal that killed it)."""
     if code >= 0:
         return f"the worker process exited with code {code} (os._exit, or sys.exit below Python?)"
+    import signal  # its enumerations are a millisecond of every start, and few processes are killed
+
     try:
         name = signal.Signals(-code).name
     except ValueError:  # a real-time signal has no name
