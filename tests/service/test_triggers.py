@@ -117,7 +117,7 @@ def test_updates_and_events_start_workflows_once_over_kills_and_with_two_schedul
 
 
 def test_a_scheduler_that_dies_at_any_commit_counts_each_event_once(house, nursery):
-    """It kills itself at one of its commits, before it or after it; so does the next one, then one that lives goes on."""
+    """It kills itself at one of its commits, before it or after it; so does the next; one that lives goes on."""
     path = house.put("told.py", "from plait import event, flow\n\n\n@flow(schedule=event('e'))\ndef told(): ...\n")
     published: list[str] = []
 
