@@ -41,15 +41,14 @@ class LocalBus:
     def publish(self, topic: str) -> None:
         """Wake every other process that listens."""
         data = topic.encode("utf-8", "replace")[:LONGEST]
-        own = self._path if os.getpid() == self._pid else None
+        own = self._path.name if self._path is not None and os.getpid() == self._pid else None
         with self._lock, contextlib.suppress(OSError):  # no folder: nobody listens
             if self._sender is None:
                 self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
                 self._sender.setblocking(False)
             for name in os.listdir(self._folder):
-                path = self._folder / name
-                if path != own:
-                    _send(self._sender, data, path)
+                if name != own:
+                    _send(self._sender, data, self._folder / name)
 
     def subscribe(self, callback: Callable[[str], None]) -> None:
         """Call back for each message of another process."""

@@ -218,7 +218,7 @@ def bare_and_full(rows: list[Columns]) -> tuple[list[Columns], list[Columns]]:
     one task run matters: then all count as full."""
     cut = -len(KEPT_COLUMNS)
     bare = [row[:cut] for row in rows if row[cut:] == NOTHING_KEPT]
-    if not bare or len({row[1] for row in rows}) < len(rows):
+    if not bare or len({row[:2] for row in rows}) < len(rows):
         return [], rows
     return bare, [row for row in rows if row[cut:] != NOTHING_KEPT] if len(bare) < len(rows) else []
 

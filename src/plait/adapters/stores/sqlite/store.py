@@ -174,7 +174,9 @@ class SqliteStore(SqlReads):
     def transaction(self) -> Iterator[Transaction]:
         """Begin a transaction that writes. Reads of the store do not see it before it is committed."""
         with self._writing() as connection:
-            yield SqliteTransaction(connection, self._graphs.get)
+            tx = SqliteTransaction(connection, self._graphs.get)
+            yield tx
+            tx.flush()
 
     def _change(self, act: Callable[[Query], Result]) -> Result:
         """Do something in a transaction of its own."""

@@ -1,4 +1,8 @@
-"""What one transaction writes (the port `Transaction`), statement by statement."""
+"""What one transaction writes (the port `Transaction`), statement by statement.
+
+Task rows and events of all its batches, which nobody reads in between, are gathered and written when it ends, with a
+statement each: a call into SQLite lets go of the interpreter's lock, and others may take it.
+"""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +36,10 @@ class SqliteTransaction:
         self._connection = connection
         self._graph_of = graph_of
         self._used: dict[str, int] = {}
+        self._made: dict[RunId, tuple[int, int]] = {}
+        """The runs that it has made: their own numbers, and their epochs."""
+        self._batches: list[tuple[int, RunBatch]] = []
+        """What was gathered, by the number of its run."""
 
     def create_run(self, row: RunRow) -> bool:
         """Insert a run, with its graph in case retention has just deleted that."""
@@ -51,7 +59,9 @@ class SqliteTransaction:
             raise StaleToken(f"{row.owner} was declared dead, and cannot make run {row.run_id}")
         if row.occurrence is not None and self._one(queries.HAS_OCCURRENCE, (row.occurrence,)):
             return False
-        self._connection.execute(queries.INSERT_RUN, encoding.run_values(row))
+        number = self._connection.execute(queries.INSERT_RUN, encoding.run_values(row)).lastrowid
+        assert number is not None  # it was inserted
+        self._made[row.run_id] = (number, row.epoch)
         return True
 
     def _keep_graph(self, graph_hash: str) -> None:
@@ -66,7 +76,8 @@ class SqliteTransaction:
 
     def write(self, batch: RunBatch) -> None:
         """Write what changed of one run, if it is still leased under that epoch."""
-        found = self._connection.execute(queries.FENCE, (batch.run_id,)).fetchone()
+        found = self._made.get(batch.run_id)
+        found = found or self._connection.execute(queries.FENCE, (batch.run_id,)).fetchone()
         if found is None:
             raise StaleToken(f"run {batch.run_id} is not in the database any more")
         run, epoch = found
@@ -74,30 +85,52 @@ class SqliteTransaction:
             raise StaleToken(f"run {batch.run_id} was taken over: its lease has epoch {epoch}, not {batch.epoch}")
         try:
             self._write(run, batch)
-        except UnicodeEncodeError:  # rare; what went before can be repeated, and events come last
-            self._write(run, encoding.printable(batch))
+        except UnicodeEncodeError:  # rare; what went before can be repeated
+            batch = encoding.printable(batch)
+            self._write(run, batch)
+        if batch.tasks or batch.events:
+            self._batches.append((run, batch))
+        if batch.partitions or batch.assets or batch.asset_events:
+            self.flush()  # signals of assets name the tasks that made them
+            try:
+                self._write_assets(batch)
+            except UnicodeEncodeError:  # likewise
+                self._write_assets(encoding.printable(batch))
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        if not self._batches:
+            return
+        try:
+            self._write_tasks()
+        except UnicodeEncodeError:  # likewise
+            self._batches = [(run, encoding.printable(batch)) for run, batch in self._batches]
+            self._write_tasks()
+        events = [chunk for run, batch in self._batches for chunk in encoding.event_chunks(run, batch.events)]
+        self._connection.executemany(queries.INSERT_EVENTS, events)
+        self._batches.clear()
+
+    def _write_tasks(self) -> None:
+        values = [row for run, batch in self._batches for row in encoding.task_values(run, batch.tasks)]
+        bare, full = encoding.bare_and_full(values)
+        if bare:
+            self._connection.executemany(queries.UPSERT_BARE_TASK, bare)
+        if full:
+            self._connection.executemany(queries.UPSERT_TASK, full)
 
     def _write(self, run: int, batch: RunBatch) -> None:
         many = self._connection.executemany
         if batch.run is not None:
             self._connection.execute(queries.UPDATE_RUN, (*encoding.run_values(batch.run)[1:], run))
-        if batch.tasks:
-            bare, full = encoding.bare_and_full(encoding.task_values(run, batch.tasks))
-            many(queries.UPSERT_BARE_TASK, bare)
-            many(queries.UPSERT_TASK, full)
         if batch.attempts:
             many(queries.UPSERT_ATTEMPT, [encoding.attempt_values(run, row) for row in batch.attempts])
         if batch.scopes:
             many(queries.UPSERT_SCOPE, [encoding.scope_values(run, row) for row in batch.scopes])
-        if batch.partitions or batch.assets or batch.asset_events:
-            self._write_assets(batch)
         if batch.release:
             self._used.clear()
             many(queries.RELEASE_SLOTS, [(batch.run_id, no) for no in batch.release])
         if batch.inbox:
             many(queries.DECIDED, [(number,) for number in batch.inbox])
-        if batch.events:
-            many(queries.INSERT_EVENTS, encoding.event_chunks(run, batch.events))
 
     def _write_assets(self, batch: RunBatch) -> None:
         many = self._connection.executemany
