@@ -45,6 +45,10 @@ class Files(IOManager):
     def store(self, context: IOContext, value: Any) -> Mapping[str, Any]:
         """Write the file beside its place, then put it there."""
         url = self.path_of(context)
+        with _reaching(url):
+            return {"url": url, "bytes": self._store(url, value)}
+
+    def _store(self, url: str, value: Any) -> int:
         fs, path = self._at(url)
         if _is_local(fs):
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -61,20 +65,23 @@ class Files(IOManager):
             with _scratch(self.suffix) as local:
                 self.write(value, local)
                 size = os.path.getsize(local)
+                if not has_buckets(url):
+                    fs.makedirs(path.rpartition("/")[0], exist_ok=True)
                 fs.put_file(local, path)
-        return {"url": url, "bytes": size}
+        return size
 
     def load(self, context: IOContext) -> Any:
         """Read the file."""
         url = self.path_of(context)
-        fs, path = self._at(url)
-        if not fs.exists(path):
-            raise FileNotFoundError(f"there is no value of asset {context.key!r} at {url}")
-        if _is_local(fs):
-            return self.read(path)
-        with _scratch(self.suffix) as local:
-            fs.get_file(path, local)
-            return self.read(local)
+        with _reaching(url):
+            fs, path = self._at(url)
+            if not fs.exists(path):
+                raise FileNotFoundError(f"there is no value of asset {context.key!r} at {url}")
+            if _is_local(fs):
+                return self.read(path)
+            with _scratch(self.suffix) as local:
+                fs.get_file(path, local)
+                return self.read(local)
 
     def write(self, value: Any, path: str) -> None:
         """Write a value to a new local file."""
@@ -85,11 +92,54 @@ class Files(IOManager):
         raise NotImplementedError(f"{self.name} has no read(path)")
 
     def _at(self, url: str) -> tuple[Any, str]:
-        found: tuple[Any, str] = _module("fsspec.core", "for files").url_to_fs(url, **self.storage_options)
-        fs, path = found
-        if not _is_local(fs):
-            fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        return fs, path
+        try:
+            found: tuple[Any, str] = _module("fsspec.core", "for files").url_to_fs(url, **self.storage_options)
+        except ImportError as error:
+            raise UsageError(f"{url} cannot be reached: {error}", right=f"pip install {_package_of(url)}") from None
+        except ValueError as error:  # of a scheme that nobody knows
+            raise UsageError(
+                f"{url} cannot be reached: {error}", right='a folder, or a URL like "s3://bucket/folder"'
+            ) from None
+        return found
+
+
+_BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci"})
+"""Object stores, which have no folders. To make one would be to make the bucket, of whatever name somebody typed."""
+
+
+def _scheme_of(url: str) -> str:
+    return url.rpartition("::")[2].partition("://")[0]
+
+
+def has_buckets(url: str) -> bool:
+    """Whether a URL is of an object store."""
+    return _scheme_of(url) in _BUCKETS
+
+
+def _package_of(url: str) -> str:
+    """What to install for a URL."""
+    known: dict[str, dict[str, str]] = _module("fsspec.registry", "for files").known_implementations
+    schemes = (part.partition("://")[0] for part in url.split("::"))
+    modules = (known[scheme]["class"].partition(".")[0] for scheme in schemes if scheme in known)
+    return " ".join(dict.fromkeys(module for module in modules if module != "fsspec")) or "fsspec"
+
+
+@contextmanager
+def _reaching(url: str) -> Generator[None]:
+    """What a remote place raises for who may not enter is told as that; it has as many words for it as there are
+    packages."""
+    try:
+        yield
+    except Exception as error:
+        names = [kind.__name__ for kind in type(error).__mro__]
+        refused = isinstance(error, PermissionError) or any("Credential" in name for name in names)
+        if not refused or "://" not in url or _scheme_of(url) in ("file", "local"):
+            raise
+        options = "key=..., secret=..." if _scheme_of(url) in ("s3", "s3a") else "token=..."
+        raise UsageError(
+            f"{url} lets nobody in with these credentials, or with none: {error}",
+            right=f"give them to the manager ({options}), or to the environment of the processes that run tasks",
+        ) from error
 
 
 def _is_local(fs: Any) -> bool:
@@ -137,7 +187,8 @@ class JsonFiles(Files):
 
 class ParquetFiles(Files):
     """Keeps tables (pandas, Polars, PyArrow, DuckDB relations) as Parquet below a URL. `into`: what they are loaded as:
-    "pandas", "polars" or "arrow". Needs one of pyarrow, polars and duckdb."""
+    "pandas", "polars" or "arrow". Needs one of pyarrow, polars and duckdb. A LazyFrame of Polars and a
+    RecordBatchReader of PyArrow are written piece by piece, so that a table need not fit into memory."""
 
     suffix = ".parquet"
 
@@ -152,8 +203,10 @@ class ParquetFiles(Files):
         kind = type(value).__module__.partition(".")[0]
         if hasattr(value, "write_parquet"):  # Polars, DuckDB
             value.write_parquet(path)
-        elif kind == "pyarrow":
-            _module("pyarrow.parquet", "to write its tables").write_table(value, path)
+        elif kind == "polars" and hasattr(value, "sink_parquet"):  # a LazyFrame
+            value.sink_parquet(path)
+        elif kind == "pyarrow" and hasattr(value, "schema"):
+            _write_arrow(value, path)
         elif kind == "pandas" and hasattr(value, "columns"):
             _module("duckdb", "to write pandas tables").from_df(value).write_parquet(path)
         else:
@@ -168,8 +221,20 @@ class ParquetFiles(Files):
             return _module("polars", "to load tables into it").read_parquet(path)
         if self.into == "arrow":
             return _module("pyarrow.parquet", "to load tables into it").read_table(path)
+        _module("pandas", "to load tables into it")
         with _module("duckdb", "to read pandas tables").connect() as connection:
             return connection.read_parquet(path).df()
+
+
+def _write_arrow(value: Any, path: str) -> None:
+    """A table, a record batch, or what gives record batches one after the other."""
+    parquet = _module("pyarrow.parquet", "to write its tables")
+    if hasattr(value, "group_by"):  # a table
+        parquet.write_table(value, path)
+        return
+    with parquet.ParquetWriter(path, value.schema) as writer:
+        for batch in [value] if hasattr(value, "num_rows") else value:
+            writer.write_batch(batch)
 
 
 # --- DuckDB -----------------------------------------------------------------------------------------------------------

@@ -226,6 +226,9 @@ class RemoteFiles:
     def __init__(self, url: str):
         import fsspec
 
+        from plait.authoring.io_files import has_buckets  # only a store elsewhere needs it
+
+        self._has_folders = not has_buckets(url)
         self._url = url.rstrip("/")
         self._system, self._root = fsspec.core.url_to_fs(self._url)
         self._root = self._root.rstrip("/")
@@ -238,7 +241,8 @@ class RemoteFiles:
     def write(self, name: str):
         """A file, complete when the block ends well; else it is deleted."""
         path = f"{self._root}/{name}"
-        self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
+        if self._has_folders:
+            self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
         try:
             with self._system.open(path, "wb") as file:
                 yield file
