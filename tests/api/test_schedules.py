@@ -8,6 +8,7 @@ import plait
 from plait import DefinitionError, ParameterError, asset, context, cron, event, external, flow, multi_asset, updated
 from plait.engine.schedule_specs import describe
 from plait.model.schedules import AllOf, AnyOf, AssetCondition, AssetUpdates, Cron, Event
+from plait.services.views import started_by
 
 
 @asset
@@ -74,3 +75,15 @@ def test_events_are_published_from_python(session):
     assert [(row.id, row.data) for row in found] == [(id, b'{"n":[1]}')]
     with pytest.raises(ParameterError, match="are not plain data"):
         plait.publish("ready", object())
+
+
+def test_what_has_started_a_run_is_told():
+    at = 1_767_225_600.0
+    extra = {
+        "asset_events": [{"key": "a", "partition": "", "run_id": "r1", "at": at}],
+        "events": [{"name": "e", "data": {"n": 1}, "at": at, "id": "x"}],
+    }
+    update, told = started_by(extra)
+    assert (update.asset, update.partition, update.run_id, update.at) == ("a", None, "r1", "2026-01-01T00:00:00.000Z")
+    assert (told.event, told.data) == ("e", {"n": 1})
+    assert started_by({}) == []

@@ -91,6 +91,8 @@ def test_updates_and_events_start_workflows_once_over_kills_and_with_two_schedul
     assert waiting(house)["both"].happened == ["asset orders"]
     assert waiting(house)["both"].missing == ["asset customers"]
     assert "1 of 2 since then; not yet: asset customers" in house("schedules", "list").out
+    shown = house("runs", "show", runs_of(house, "each")[0].run_id, "--json").json
+    assert [(each["asset"], each["run_id"]) for each in shown["started_by"]] == [("orders", made.run_id)]
     house("run", "shop.py", "--select", "customers")
     house.until(lambda: said(house, "both") == [["customers", "orders"]], "both were updated")
 

@@ -7,7 +7,7 @@ import pytest
 from plait.adapters.stores.memory import MemoryStore
 from plait.model.assets import AssetGraph, AssetSpec, graph_bytes
 from plait.model.ids import RunId, TaskNo
-from plait.model.rows import AssetRow, AutomationRow, FileRow, OwnerRow, RunRow
+from plait.model.rows import AssetRow, AutomationRow, FileRow, OwnerRow, PublishedRow, RunRow
 from plait.ports import RunBatch
 from plait.runtime.retention import DAY, RUNS_AT_ONCE, SEGMENTS_AT_ONCE, Retention
 from plait.testing.clock import FakeClock
@@ -97,6 +97,14 @@ def test_with_0_days_everything_is_kept(world):
     world.segments = 5
     assert not world.retention(days=0.0).step()
     assert (len(world.left()), world.segments) == (1, 5)
+
+
+def test_events_that_were_published_long_ago_go(world):
+    with world.store.transaction() as tx:
+        for name, age in (("old", 31), ("young", 29)):
+            tx.publish(PublishedRow(id=name, name="e", at=NOW - age * DAY, data=b"null"))
+    steps(world.retention())
+    assert [row.id for row in world.store.signals.published()] == ["young"]
 
 
 def test_automations_of_assets_that_are_gone_are_forgotten(world):

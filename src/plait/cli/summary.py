@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plait.cli import tables
-from plait.cli.common import STATE_STYLES, local_time, near, say, seconds
-from plait.services.views import RunView, TaskView, label
+from plait.cli.common import STATE_STYLES, local_time, near, say, seconds, short_id
+from plait.services.views import RunView, StartView, TaskView, label
 
 if TYPE_CHECKING:
     from plait.model.outcome import ErrorInfo
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from plait.services.queries import RunQueries
 
 MOST_KEYS = 60
+MOST_STARTS = 3
 TIMES = "\u00d7"
 MOST_FAILURES = 3
 MOST_ERRORS = 8
@@ -60,9 +61,18 @@ def _show_head(view: RunView) -> None:
     facts += [("partition", view.partition)] if view.partition else []
     facts += [("parameters", json.dumps(view.params, ensure_ascii=False))] if view.params else []
     facts += [("target", near(view.target))] if view.target else []
+    facts += [("started by", _started_by(view.started_by))] if view.started_by else []
     for name, value in facts:
         click.echo(f"{name + ':':<14}{value}")
     click.echo()
+
+
+def _started_by(found: Sequence[StartView]) -> str:
+    told = [
+        f"update of {each.asset} by run {short_id(each.run_id or '')}" if each.asset else f"event {each.event}"
+        for each in found[:MOST_STARTS]
+    ]
+    return ", ".join(told) + (f", and {len(found) - MOST_STARTS} more" if len(found) > MOST_STARTS else "")
 
 
 def show_tasks(tasks: Sequence[TaskView]) -> None:

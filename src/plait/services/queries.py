@@ -15,7 +15,17 @@ from plait.model.outcome import ErrorInfo, Stored
 from plait.model.rows import RunRow, TaskRow
 from plait.model.states import RunState, TaskState
 from plait.ports import ResultStore, RunStore
-from plait.services.views import RunView, TaskView, call_numbers, duration, error_of, iso, run_line, task_view
+from plait.services.views import (
+    RunView,
+    TaskView,
+    call_numbers,
+    duration,
+    error_of,
+    iso,
+    run_line,
+    started_by,
+    task_view,
+)
 
 MOST_TASKS = 200_000
 MOST_RUNS = 1000
@@ -89,6 +99,7 @@ class RunQueries:
             started_at=iso(row.started_at),
             finished_at=iso(row.finished_at),
             duration_s=duration(row.started_at, row.finished_at),
+            started_by=started_by(row.extra),
         )
 
     # --- task runs ----------------------------------------------------------------------------------------------------

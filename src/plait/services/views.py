@@ -1,5 +1,6 @@
 """What people and programs see of runs, as plain values: the shapes of the command line's JSON (and of the API's)."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,12 +64,24 @@ class RunLine(msgspec.Struct, kw_only=True):
     reason: str | None = None
 
 
+class StartView(msgspec.Struct, kw_only=True):
+    """Something that has started a run: the update of an asset (with the run that made it), or a published event (with
+    its data). `at` is ISO 8601 in UTC."""
+
+    asset: str | None = None
+    partition: str | None = None
+    run_id: str | None = None
+    event: str | None = None
+    data: Any = None
+    at: str | None = None
+
+
 class RunView(msgspec.Struct, kw_only=True):
     """One run with its task runs. `result` is the workflow's value where it is plain data, else `result_note` says what
     it is.
 
     `error` is what failed the run: the body's own error, or that of the first task that failed. `tasks_left_out` counts
-    what did not fit in a bounded answer.
+    what did not fit in a bounded answer. `started_by`: the updates and events that a run was started by, if it was.
     """
 
     run_id: str
@@ -91,6 +104,17 @@ class RunView(msgspec.Struct, kw_only=True):
     finished_at: str | None = None
     duration_s: float | None = None
     tasks_left_out: int = 0
+    started_by: list[StartView] = []
+
+
+def started_by(extra: Mapping[str, Any]) -> list[StartView]:
+    """What a run was started by, as its row tells."""
+    found = [
+        StartView(asset=each["key"], partition=each["partition"] or None, run_id=each["run_id"], at=iso(each["at"]))
+        for each in extra.get("asset_events", ())
+    ]
+    events = extra.get("events", ())
+    return found + [StartView(event=each["name"], data=each["data"], at=iso(each["at"])) for each in events]
 
 
 def iso(at: float | None) -> str | None:
