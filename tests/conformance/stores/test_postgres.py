@@ -13,7 +13,15 @@ import pytest
 
 from plait.adapters.stores import encoding, migrating
 from plait.adapters.stores.open import open_store, status, upgrade
-from plait.adapters.stores.postgres import batches, migrate, queries, revisions, server
+from plait.adapters.stores.postgres import (
+    batches,
+    definition_queries,
+    migrate,
+    partition_queries,
+    queries,
+    revisions,
+    server,
+)
 from plait.adapters.stores.postgres.pipeline import Statement
 from plait.adapters.stores.postgres.store import PostgresStore
 from plait.adapters.stores.urls import parse, shown
@@ -21,6 +29,12 @@ from plait.model.errors import StoreError
 from plait.model.rows import EventRow
 from tests import pg
 from tests.conformance.stores.kinds import create, emptied, event_rows, owner_row, run_row, task_row, write
+
+STATEMENTS = {
+    name: value
+    for module in (queries, definition_queries, partition_queries, batches)
+    for name, value in vars(module).items()
+}
 
 pytestmark = pytest.mark.postgres
 
@@ -364,7 +378,7 @@ SCANS = {
 def named_statements() -> dict[str, str]:
     """All of them, with numbered parameters."""
     found: dict[str, str] = {}
-    for name, value in {**vars(queries), **vars(batches)}.items():
+    for name, value in STATEMENTS.items():
         for index, each in enumerate(value if type(value) is tuple else (value,)):
             text = each.text if isinstance(each, Statement) else each
             if name.isupper() and isinstance(text, str) and re.match("SELECT|INSERT|UPDATE|DELETE", text):
@@ -392,9 +406,8 @@ def test_every_statement_finds_what_it_needs_by_a_key(store, name):
 def test_every_statement_is_used():
     folder = Path(revisions.__file__).parent
     files = [*folder.glob("*.py"), *folder.parent.glob("*.py")]
-    code = "".join(file.read_text() for file in files if file.name not in ("queries.py", "batches.py"))
-    names = {**vars(queries), **vars(batches)}
-    unused = {name for name in names if name.isupper() and name[0] != "_" and name not in vars(encoding)} - set(
+    code = "".join(file.read_text() for file in files if not file.name.endswith(("queries.py", "batches.py")))
+    unused = {name for name in STATEMENTS if name.isupper() and name[0] != "_" and name not in vars(encoding)} - set(
         re.findall(r"(?:queries|batches)\.([A-Z_]+)", code)
     )
     assert unused <= {"FINAL", "LIVE", "LOCKS", "TYPES", "UNOWNED"}
@@ -515,6 +528,7 @@ def test_opening_imports_no_migration_tools(url):
     script = f"""
 import sys
 from plait.adapters.stores.open import open_store, status
+
 for _ in range(2):
     open_store({url!r}, migrate=True).close()
 status({url!r})

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from plait.adapters.stores import encoding
-from plait.adapters.stores.sqlite import queries, revisions
+from plait.adapters.stores.sqlite import definition_queries, partition_queries, queries, revisions
 from plait.adapters.stores.sqlite.store import SqliteStore
+
+STATEMENTS = {
+    name: value for module in (queries, definition_queries, partition_queries) for name, value in vars(module).items()
+}
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def _parameters(text: str) -> int:
 
 def named_statements() -> dict[str, str]:
     found: dict[str, str] = {}
-    for name, value in vars(queries).items():
+    for name, value in STATEMENTS.items():
         texts = value if isinstance(value, tuple) else (value,)
         for index, text in enumerate(texts):
             if name.isupper() and isinstance(text, str) and re.match("SELECT|INSERT|UPDATE|DELETE", text):
@@ -67,8 +71,8 @@ def test_who_claims_looks_at_the_runs_that_nobody_owns_oldest_first(store):
 def test_every_statement_is_used():
     folder = Path(revisions.__file__).parent
     files = [*folder.glob("*.py"), *folder.parent.glob("*.py")]
-    code = "".join(file.read_text() for file in files if file.name != "queries.py")
-    unused = {name for name in vars(queries) if name.isupper() and name[0] != "_" and name not in vars(encoding)} - set(
+    code = "".join(file.read_text() for file in files if not file.name.endswith("queries.py"))
+    unused = {name for name in STATEMENTS if name.isupper() and name[0] != "_" and name not in vars(encoding)} - set(
         re.findall(r"queries\.([A-Z_]+)", code)
     )
     assert unused <= {"FINAL", "LIVE"}

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from plait.adapters.stores import encoding
 from plait.adapters.stores.definitions import SqlDefinitions
 from plait.adapters.stores.partitions import Query, SqlPartitions
-from plait.adapters.stores.postgres import owners, queries, retention, revisions
+from plait.adapters.stores.postgres import definition_queries, owners, partition_queries, queries, retention, revisions
 from plait.adapters.stores.postgres.connections import Readers, Writer
 from plait.adapters.stores.postgres.failures import Starting
 from plait.adapters.stores.postgres.server import Connection, Server, execute, patiently
@@ -59,9 +59,9 @@ class PostgresStore(SqlReads):
         self._turn = threading.Lock()
         self._writing_thread: int | None = None
         self._readers = Readers(self.server)
-        self.definitions = SqlDefinitions(self._all, queries, list)
-        self.partitions = SqlPartitions(self._all, self._change_partitions, list, queries)
-        self.signals = SqlSignals(self._all, self._change_partitions, queries)
+        self.definitions = SqlDefinitions(self._all, definition_queries, list)
+        self.partitions = SqlPartitions(self._all, self._change_partitions, list, partition_queries)
+        self.signals = SqlSignals(self._all, self._change_partitions, definition_queries)
         self._known = Known()
         self._graphs: OrderedDict[str, bytes] = OrderedDict()
         self._graphs_turn = threading.Lock()
@@ -133,7 +133,7 @@ class PostgresStore(SqlReads):
         """Change what is kept of partitions: one transaction at a time does."""
 
         def turn(connection: Connection) -> Result:
-            execute(connection, queries.TURN_TO_COMPACT)
+            execute(connection, partition_queries.TURN_TO_COMPACT)
 
             def run(statement: str, *values: object) -> list[tuple[Any, ...]]:
                 cursor = execute(connection, statement, values)

@@ -20,7 +20,7 @@ import psycopg
 
 from plait.adapters.stores import encoding
 from plait.adapters.stores.encoding import Columns
-from plait.adapters.stores.postgres import batches, queries
+from plait.adapters.stores.postgres import batches, definition_queries, partition_queries
 from plait.adapters.stores.postgres.connections import TRIES, Writer, pause
 from plait.adapters.stores.postgres.failures import GONE, RETRIED
 from plait.adapters.stores.postgres.pipeline import Broken, Call, Pipeline, Refused, Rows, Statement, call, call_rows
@@ -164,40 +164,40 @@ class PostgresTransaction:
     def _define(self) -> None:
         """Get the turn to change definitions, and have no graph deleted meanwhile."""
         self._ask([call(batches.SHARE_GRAPHS)])
-        self._execute(queries.TURN_TO_DEFINE)
+        self._execute(definition_queries.TURN_TO_DEFINE)
         self._show_triggers()
 
     def save_files(self, rows: Sequence[FileRow], *, gone: Sequence[str] = ()) -> None:
         """Insert or replace files; drop those that are gone."""
         self._define()
         for row in rows:
-            self._execute(queries.UPSERT_FILE, *encoding.file_values(encoding.printable(row)))
-        self._execute(queries.FORGET_FILES, encoding.printable(list(gone)))
+            self._execute(definition_queries.UPSERT_FILE, *encoding.file_values(encoding.printable(row)))
+        self._execute(definition_queries.FORGET_FILES, encoding.printable(list(gone)))
 
     def deploy(self, row: DeploymentRow, triggers: Sequence[TriggerRow]) -> None:
         """Insert or replace a deployment, with its graph; triggers that are as they were keep where they are."""
         row, triggers = encoding.printable(row), encoding.printable(list(triggers))
         self._define()
-        self._execute(queries.UPSERT_DEPLOYMENT, *encoding.deployment_values(row))
+        self._execute(definition_queries.UPSERT_DEPLOYMENT, *encoding.deployment_values(row))
         for trigger in triggers:
-            self._execute(queries.UPSERT_TRIGGER, *encoding.trigger_values(trigger))
-        self._execute(queries.DROP_TRIGGERS, row.workflow, len(triggers))
-        self._execute(queries.FORGET_AWAITED, row.workflow)
+            self._execute(definition_queries.UPSERT_TRIGGER, *encoding.trigger_values(trigger))
+        self._execute(definition_queries.DROP_TRIGGERS, row.workflow, len(triggers))
+        self._execute(definition_queries.FORGET_AWAITED, row.workflow)
         for trigger in triggers:
             for subject in trigger.awaits:
-                self._execute(queries.INSERT_AWAITED, subject, row.workflow, trigger.no)
+                self._execute(definition_queries.INSERT_AWAITED, subject, row.workflow, trigger.no)
         self._keep_graph(row.graph_hash)
 
     def undeploy(self, workflows: Sequence[str]) -> None:
         """These workflows are not defined any more."""
         self._define()
-        for statement in queries.UNDEPLOY:
+        for statement in definition_queries.UNDEPLOY:
             self._execute(statement, encoding.printable(list(workflows)))
 
     def triggers(self, workflow: str) -> list[TriggerRow]:
         """A workflow's triggers. Who fires one of them just now is waited for; who wants to, waits."""
         self._define()
-        found = self._execute(queries.LOCK_TRIGGERS_OF, encoding.printable(workflow))
+        found = self._execute(definition_queries.LOCK_TRIGGERS_OF, encoding.printable(workflow))
         return [encoding.trigger_of(columns) for columns in found]
 
     def due_triggers(self, now: float, limit: int = 200, held: Sequence[tuple[str, int]] = ()) -> list[TriggerRow]:
@@ -206,7 +206,7 @@ class PostgresTransaction:
         self._workflows.clear()
         self._show_triggers()
         names, numbers = [name for name, _ in held], [no for _, no in held]
-        found = self._execute(queries.DUE_TRIGGERS, now, names, numbers, limit)
+        found = self._execute(definition_queries.DUE_TRIGGERS, now, names, numbers, limit)
         return [encoding.trigger_of(columns) for columns in found]
 
     def advance_trigger(self, row: TriggerRow) -> None:
@@ -216,44 +216,44 @@ class PostgresTransaction:
     def publish(self, row: PublishedRow) -> None:
         """Keep an event, and a signal if somebody waits for it."""
         values = msgspec.structs.astuple(encoding.printable(row))
-        self._execute(queries.INSERT_PUBLISHED, *values)
-        self._execute(queries.SIGNAL_EVENT, *values)
+        self._execute(definition_queries.INSERT_PUBLISHED, *values)
+        self._execute(definition_queries.SIGNAL_EVENT, *values)
 
     def take_signals(self, limit: int = 200) -> list[SignalRow]:
         """Take out what is not counted."""
         self._define()
-        return [encoding.signal_of(columns) for columns in self._execute(queries.TAKE_SIGNALS, limit)]
+        return [encoding.signal_of(columns) for columns in self._execute(definition_queries.TAKE_SIGNALS, limit)]
 
     def awaiting(self, subjects: Sequence[str]) -> list[TriggerRow]:
         """The triggers that wait for these, locked."""
         self._ask(self._upserts_of_workflows())
         self._workflows.clear()
         self._show_triggers()
-        found = self._execute(queries.AWAITING, encoding.printable(list(subjects)))
+        found = self._execute(definition_queries.AWAITING, encoding.printable(list(subjects)))
         return [encoding.trigger_of(columns) for columns in found]
 
     def automation(self, key: str) -> AutomationRow | None:
         """Where an automation stands. Who else wants to change it, waits."""
-        found = self._execute(queries.LOCK_AUTOMATION, encoding.printable(key))
+        found = self._execute(definition_queries.LOCK_AUTOMATION, encoding.printable(key))
         return encoding.automation_of(found[0]) if found else None
 
     def save_automations(self, rows: Sequence[AutomationRow]) -> None:
         """Insert or replace where automations stand."""
         for row in sorted(rows, key=lambda row: row.key):
-            self._execute(queries.UPSERT_AUTOMATION, *encoding.automation_values(encoding.printable(row)))
+            self._execute(definition_queries.UPSERT_AUTOMATION, *encoding.automation_values(encoding.printable(row)))
 
     def delete_automations(self, keys: Sequence[str]) -> None:
         """Forget where these stand."""
-        self._execute(queries.DELETE_AUTOMATIONS, encoding.printable(sorted(keys)))
+        self._execute(definition_queries.DELETE_AUTOMATIONS, encoding.printable(sorted(keys)))
 
     def backfill(self, id: str) -> BackfillRow | None:
         """A backfill, locked."""
-        found = self._execute(queries.LOCK_BACKFILL, id)
+        found = self._execute(partition_queries.LOCK_BACKFILL, id)
         return encoding.backfill_of(found[0]) if found else None
 
     def save_backfill(self, row: BackfillRow) -> None:
         """Insert a backfill, or move one on."""
-        self._execute(queries.UPSERT_BACKFILL, *encoding.backfill_values(encoding.printable(row)))
+        self._execute(partition_queries.UPSERT_BACKFILL, *encoding.backfill_values(encoding.printable(row)))
 
     def _show_triggers(self) -> None:
         """Write what has fired, before anybody looks at triggers again."""

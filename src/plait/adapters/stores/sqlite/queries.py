@@ -7,19 +7,12 @@ parameter (`json_each`), so that a statement's text is constant and stays prepar
 from plait.adapters.stores.encoding import (
     ASSET_COLUMNS,
     ASSET_EVENT_COLUMNS,
-    AUTOMATION_COLUMNS,
-    BACKFILL_COLUMNS,
-    DEPLOYMENT_COLUMNS,
-    FILE_COLUMNS,
     FINAL_RUN_STATES,
     KEPT_COLUMNS,
     LIVE_TASK_STATES,
     OPEN_RUN_STATES,
-    PUBLISHED_COLUMNS,
     RUN_COLUMNS,
-    SIGNAL_COLUMNS,
     TASK_COLUMNS,
-    TRIGGER_COLUMNS,
 )
 
 
@@ -27,7 +20,8 @@ def _texts(values: tuple[str, ...]) -> str:
     return "(" + ", ".join(f"'{value}'" for value in values) + ")"
 
 
-def _marks(count: int) -> str:
+def marks(count: int) -> str:
+    """So many parameters."""
     return ", ".join("?" * count)
 
 
@@ -42,7 +36,7 @@ _RUN_NUMBER = "(SELECT id FROM runs WHERE run_id = ?)"
 
 # --- runs: written by a transaction ----------------------------------------------------------------------------------
 
-INSERT_RUN = f"INSERT INTO runs ({', '.join(RUN_COLUMNS)}) VALUES ({_marks(len(RUN_COLUMNS))})"
+INSERT_RUN = f"INSERT INTO runs ({', '.join(RUN_COLUMNS)}) VALUES ({marks(len(RUN_COLUMNS))})"
 """A new run."""
 
 HAS_OCCURRENCE = "SELECT 1 FROM runs WHERE occurrence = ?"
@@ -65,7 +59,7 @@ def _upsert_task(columns: tuple[str, ...]) -> str:
         if column not in ("no", "key", "path")
     ]
     return (
-        f"INSERT INTO tasks (run, {', '.join(columns)}) VALUES ({_marks(1 + len(columns))}) "
+        f"INSERT INTO tasks (run, {', '.join(columns)}) VALUES ({marks(1 + len(columns))}) "
         f"ON CONFLICT (run, no) DO UPDATE SET {', '.join(changes)}"
     )
 
@@ -79,24 +73,24 @@ UPSERT_BARE_TASK = _upsert_task(TASK_COLUMNS[: -len(KEPT_COLUMNS)])
 INSERT_EVENTS = "INSERT INTO events (run, seq, data) VALUES (?, ?, ?)"
 """A chunk of events under its last one's number."""
 
-UPSERT_ATTEMPT = f"INSERT OR REPLACE INTO attempts VALUES ({_marks(8)})"
+UPSERT_ATTEMPT = f"INSERT OR REPLACE INTO attempts VALUES ({marks(8)})"
 """An attempt before a task run's last one."""
 
-UPSERT_SCOPE = f"INSERT OR REPLACE INTO scopes VALUES ({_marks(6)})"
+UPSERT_SCOPE = f"INSERT OR REPLACE INTO scopes VALUES ({marks(6)})"
 """A scope that was expanded; a new generation replaces the old one."""
 
 _ASSET = ", ".join(ASSET_COLUMNS)
 UPSERT_ASSET = (
-    f"INSERT INTO assets ({_ASSET}) VALUES ({_marks(len(ASSET_COLUMNS))}) ON CONFLICT (key, partition) DO UPDATE SET "
+    f"INSERT INTO assets ({_ASSET}) VALUES ({marks(len(ASSET_COLUMNS))}) ON CONFLICT (key, partition) DO UPDATE SET "
     f"{', '.join(f'{column} = excluded.{column}' for column in ASSET_COLUMNS[2:])} WHERE excluded.at >= assets.at"
 )
 """The latest materialization; one that comes late does not hide a newer one."""
 
 _ASSET_EVENT = ", ".join(ASSET_EVENT_COLUMNS)
-INSERT_ASSET_EVENT = f"INSERT OR REPLACE INTO asset_events ({_ASSET_EVENT}) VALUES ({_marks(len(ASSET_EVENT_COLUMNS))})"
+INSERT_ASSET_EVENT = f"INSERT OR REPLACE INTO asset_events ({_ASSET_EVENT}) VALUES ({marks(len(ASSET_EVENT_COLUMNS))})"
 """Something that happened to an asset."""
 
-UPSERT_WORKFLOW = f"INSERT OR REPLACE INTO workflows VALUES ({_marks(4)})"
+UPSERT_WORKFLOW = f"INSERT OR REPLACE INTO workflows VALUES ({marks(4)})"
 """What is remembered of a workflow."""
 
 # --- graphs ----------------------------------------------------------------------------------------------------------
@@ -194,13 +188,13 @@ SLOTS_USED = "SELECT coalesce(sum(slots), 0) FROM slots WHERE key = ?"
 SLOTS_HELD = "SELECT slots FROM slots WHERE run_id = ? AND no = ? AND key = ?"
 """How many of them this one holds."""
 
-TAKE_SLOTS = f"INSERT OR REPLACE INTO slots (run_id, no, key, slots) VALUES ({_marks(4)})"
+TAKE_SLOTS = f"INSERT OR REPLACE INTO slots (run_id, no, key, slots) VALUES ({marks(4)})"
 """Hold slots."""
 
 RELEASE_SLOTS = "DELETE FROM slots WHERE run_id = ? AND no = ?"
 """Give all slots of a task run back."""
 
-UPSERT_LIMIT = f"INSERT OR REPLACE INTO limits VALUES ({_marks(2)})"
+UPSERT_LIMIT = f"INSERT OR REPLACE INTO limits VALUES ({marks(2)})"
 """Declare or resize a limit."""
 
 LIMITS = "SELECT key, slots FROM limits ORDER BY key"
@@ -347,156 +341,6 @@ FORGET_INBOX = "DELETE FROM inbox WHERE id IN (SELECT value FROM json_each(?))"
 DECIDED = "DELETE FROM inbox WHERE id = ?"
 """It was decided."""
 
-# --- definitions -----------------------------------------------------------------------------------------------------
-
-UPSERT_AUTOMATION = (
-    f"INSERT OR REPLACE INTO automations ({', '.join(AUTOMATION_COLUMNS)}) VALUES ({_marks(len(AUTOMATION_COLUMNS))})"
-)
-"""Where the automation of an asset stands."""
-
-AUTOMATIONS = f"SELECT {', '.join(AUTOMATION_COLUMNS)} FROM automations ORDER BY key"
-"""Where all of them stand."""
-
-SOME_AUTOMATIONS = (
-    f"SELECT {', '.join(AUTOMATION_COLUMNS)} FROM automations "
-    "WHERE key IN (SELECT value FROM json_each(?)) ORDER BY key"
-)
-"""Where some of them stand."""
-
-OLD_AUTOMATIONS = "SELECT key FROM automations WHERE at < ? AND key > ? ORDER BY key LIMIT ?"
-"""Those of which nothing was written since a time."""
-
-DELETE_AUTOMATIONS = "DELETE FROM automations WHERE key IN (SELECT value FROM json_each(?))"
-"""They are not deployed any more."""
-
-AUTOMATION = f"SELECT {', '.join(AUTOMATION_COLUMNS)} FROM automations WHERE key = ?"
-"""Where one of them stands."""
-
-UPSERT_FILE = f"INSERT OR REPLACE INTO files ({', '.join(FILE_COLUMNS)}) VALUES ({_marks(len(FILE_COLUMNS))})"
-"""A file of definitions, as it was loaded."""
-
-FORGET_FILE = "DELETE FROM files WHERE path = ?"
-"""A file that is gone."""
-
-FILES = f"SELECT {', '.join(FILE_COLUMNS)} FROM files WHERE location = ? ORDER BY path"
-"""The files of a location."""
-
-ALL_FILES = f"SELECT {', '.join(FILE_COLUMNS)} FROM files ORDER BY path"
-"""All files."""
-
-_DEPLOYMENT = ", ".join(DEPLOYMENT_COLUMNS)
-
-UPSERT_DEPLOYMENT = f"INSERT OR REPLACE INTO deployments ({_DEPLOYMENT}) VALUES ({_marks(len(DEPLOYMENT_COLUMNS))})"
-"""A workflow as it is run from now on."""
-
-DEPLOYMENTS = f"SELECT {_DEPLOYMENT} FROM deployments ORDER BY workflow"
-"""All of them."""
-
-DEPLOYMENT = f"SELECT {_DEPLOYMENT} FROM deployments WHERE workflow = ?"
-"""One of them."""
-
-UNDEPLOY = (
-    "DELETE FROM deployments WHERE workflow = ?",
-    "DELETE FROM triggers WHERE workflow = ?",
-    "DELETE FROM awaited WHERE workflow = ?",
-)
-"""A workflow that is not defined any more."""
-
-_TRIGGER = ", ".join(TRIGGER_COLUMNS)
-
-UPSERT_TRIGGER = (
-    f"INSERT INTO triggers ({_TRIGGER}) VALUES ({_marks(len(TRIGGER_COLUMNS))}) ON CONFLICT (workflow, no) DO UPDATE "
-    "SET kind = excluded.kind, spec = excluded.spec, catchup = excluded.catchup, "
-    "cursor = excluded.cursor, next_at = excluded.next_at, awaits = excluded.awaits, state = excluded.state "
-    "WHERE kind != excluded.kind OR spec != excluded.spec OR catchup != excluded.catchup"
-)
-"""A trigger; one that is as it was keeps where it is."""
-
-DROP_TRIGGERS = "DELETE FROM triggers WHERE workflow = ? AND no >= ?"
-"""Triggers that a workflow has no more."""
-
-TRIGGERS = f"SELECT {_TRIGGER} FROM triggers ORDER BY workflow, no"
-"""All triggers."""
-
-TRIGGERS_OF = f"SELECT {_TRIGGER} FROM triggers WHERE workflow = ? ORDER BY no"
-"""A workflow's triggers."""
-
-_GOES_ON = "NOT EXISTS (SELECT 1 FROM workflows WHERE name = workflow AND paused)"
-
-DUE_TRIGGERS = (
-    f"SELECT {_TRIGGER} FROM triggers WHERE next_at <= ? AND {_GOES_ON} AND (workflow, no) NOT IN "
-    "(SELECT value ->> 0, value ->> 1 FROM json_each(?)) ORDER BY next_at, workflow, no LIMIT ?"
-)
-"""Triggers whose time has come, of workflows that are not paused, but for some."""
-
-NEXT_TRIGGER = f"SELECT next_at FROM triggers WHERE next_at > ? AND {_GOES_ON} ORDER BY next_at LIMIT 1"
-"""When the next one is due."""
-
-ADVANCE_TRIGGER = "UPDATE triggers SET cursor = ?, next_at = ?, state = ? WHERE workflow = ? AND no = ?"
-"""A trigger has fired, or counted something."""
-
-# --- signals ---------------------------------------------------------------------------------------------------------
-
-FORGET_AWAITED = "DELETE FROM awaited WHERE workflow = ?"
-"""A workflow waits for nothing."""
-
-INSERT_AWAITED = "INSERT INTO awaited (subject, workflow, no) VALUES (?, ?, ?)"
-"""A trigger waits for a subject."""
-
-AWAITED = "SELECT 1 FROM awaited LIMIT 1"
-"""Whether anybody waits for anything."""
-
-_SIGNAL = ", ".join(SIGNAL_COLUMNS)
-_NEW_SIGNAL = "subject, kind, at, partition, source, no, workflow, task, data"
-
-SIGNAL_ASSET = (
-    f"INSERT INTO signals ({_NEW_SIGNAL}) SELECT 'asset:' || ?1, ?3, ?4, ?2, ?5, ?6, "
-    "coalesce((SELECT workflow FROM runs WHERE run_id = ?5), ''), "
-    "coalesce((SELECT key FROM tasks WHERE run = (SELECT id FROM runs WHERE run_id = ?5) AND no = ?6), ''), ?8 "
-    "WHERE ?3 IN ('materialized', 'observed') AND EXISTS (SELECT 1 FROM awaited WHERE subject = 'asset:' || ?1) "
-    "AND NOT EXISTS (SELECT 1 FROM asset_events WHERE key = ?1 AND at = ?4 AND partition = ?2 AND run_id = ?5 "
-    "AND no = ?6 AND kind = ?3 AND name = ?7)"
-)
-"""What has happened to an asset for which somebody waits; before it is written, because what is there counts no more.
-Its values are those of an asset's event."""
-
-SIGNAL_EVENT = (
-    f"INSERT INTO signals ({_NEW_SIGNAL}) SELECT 'event:' || ?2, 'event', ?3, '', ?1, 0, '', '', ?4 "
-    "WHERE EXISTS (SELECT 1 FROM awaited WHERE subject = 'event:' || ?2)"
-)
-"""A published event for which somebody waits. Its values are those of the event."""
-
-WAITING = "SELECT 1 FROM signals LIMIT 1"
-"""Whether anything is not counted."""
-
-FIRST_SIGNALS = f"SELECT {_SIGNAL} FROM signals ORDER BY id LIMIT ?"
-"""What came first."""
-
-DROP_SIGNALS = "DELETE FROM signals WHERE id <= ?"
-"""It is counted."""
-
-AWAITING = (
-    f"SELECT {_TRIGGER} FROM triggers WHERE (workflow, no) IN (SELECT workflow, no FROM awaited "
-    f"WHERE subject IN (SELECT value FROM json_each(?))) AND {_GOES_ON} ORDER BY workflow, no"
-)
-"""The triggers that wait for some subjects, of workflows that are not paused."""
-
-INSERT_PUBLISHED = f"INSERT INTO published ({', '.join(PUBLISHED_COLUMNS)}) VALUES (?, ?, ?, ?)"
-"""An event that somebody has published."""
-
-_PUBLISHED = ", ".join(PUBLISHED_COLUMNS)
-
-PUBLISHED = f"SELECT {_PUBLISHED} FROM published WHERE id < ? ORDER BY id DESC LIMIT ?"
-"""Published events, newest first."""
-
-PUBLISHED_OF = f"SELECT {_PUBLISHED} FROM published WHERE name = ? AND id < ? ORDER BY id DESC LIMIT ?"
-"""Those of a name."""
-
-DELETE_PUBLISHED = (
-    "DELETE FROM published WHERE id IN (SELECT id FROM published WHERE at < ? ORDER BY at LIMIT ?) RETURNING id"
-)
-"""What was published long ago."""
-
 # --- retention -------------------------------------------------------------------------------------------------------
 
 _OLD = (
@@ -545,92 +389,3 @@ EMPTIED = "DELETE FROM trash WHERE run = ? AND run_id IS NULL"
 
 FORGET_TRASH = "DELETE FROM trash WHERE run_id IN (SELECT value FROM json_each(?))"
 """Nothing is left of deleted runs, here and elsewhere."""
-
-# --- partitions and backfills -----------------------------------------------------------------------------------------
-
-NEW_SPACE = (
-    "INSERT INTO partition_spaces (asset, space) SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM assets WHERE key = ?) "
-    "ON CONFLICT DO NOTHING"
-)
-"""The first that is known of an asset: so it is all. Before its rows are written."""
-
-INSERT_MARK = "INSERT INTO partition_marks (asset, space, failed, start, stop) VALUES (?, ?, ?, ?, ?)"
-"""What a run says of partitions."""
-
-FIRST_MARKS = "SELECT id, asset, space, failed, start, stop FROM partition_marks ORDER BY id LIMIT ?"
-"""The oldest marks."""
-
-DROP_MARKS = "DELETE FROM partition_marks WHERE id IN (SELECT value FROM json_each(?))"
-"""They are in chunks now."""
-
-_CHUNK = "asset, space, failed, chunk, size, data"
-
-CHUNKS_AT = f"SELECT {_CHUNK} FROM partition_chunks WHERE asset = ? AND space = ? AND failed IN (0, 1) AND chunk = ?"
-"""What is materialized, and what failed, of one chunk."""
-
-UPSERT_CHUNK = (
-    f"INSERT INTO partition_chunks ({_CHUNK}) VALUES (?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (asset, space, failed, chunk) DO UPDATE SET size = excluded.size, data = excluded.data"
-)
-"""A chunk as it is from now on."""
-
-DROP_CHUNK = "DELETE FROM partition_chunks WHERE asset = ? AND space = ? AND failed = ? AND chunk = ?"
-"""Nothing is in it any more."""
-
-CHUNKS = f"SELECT {_CHUNK} FROM partition_chunks WHERE asset = ? AND space = ? ORDER BY failed, chunk"
-"""All chunks of an asset."""
-
-SIZES = (
-    "SELECT asset, space, failed, sum(size) FROM partition_chunks WHERE asset IN (SELECT value FROM json_each(?)) "
-    "GROUP BY asset, space, failed"
-)
-"""How many partitions there are of some assets."""
-
-SPACES = "SELECT asset, space FROM partition_spaces WHERE asset IN (SELECT value FROM json_each(?))"
-"""In which space everything is."""
-
-SET_SPACE = (
-    "INSERT INTO partition_spaces (asset, space) VALUES (?, ?) ON CONFLICT (asset) DO UPDATE SET space = excluded.space"
-)
-"""Everything is in this space."""
-
-KEYS = "SELECT key, no FROM partition_keys WHERE name = ? AND present = 1 ORDER BY no"
-"""The keys of dynamic partitions."""
-
-NAMES = "SELECT name, count(*) FROM partition_keys WHERE present = 1 GROUP BY name ORDER BY name"
-"""All dynamic partitions that have keys."""
-
-ADD_KEY = (
-    "INSERT INTO partition_keys (name, no, key, present) "
-    "SELECT ?, coalesce(max(no) + 1, 0), ?, 1 FROM partition_keys WHERE name = ? "
-    "ON CONFLICT (name, key) DO UPDATE SET present = 1 WHERE partition_keys.present = 0 RETURNING no"
-)
-"""A key, new or there again."""
-
-REMOVE_KEY = "UPDATE partition_keys SET present = 0 WHERE name = ? AND key = ? AND present = 1 RETURNING no"
-"""A key that is not there any more; its number stays its own."""
-
-_BACKFILL = ", ".join(BACKFILL_COLUMNS)
-
-BACKFILLS = f"SELECT {_BACKFILL} FROM backfills ORDER BY id DESC LIMIT ?"
-"""The newest ones."""
-
-OPEN_BACKFILLS = (
-    f"SELECT {_BACKFILL} FROM backfills WHERE state IN ('cancelling', 'paused', 'running') ORDER BY id LIMIT ?"
-)
-"""Those that are not over."""
-
-BACKFILL = f"SELECT {_BACKFILL} FROM backfills WHERE id = ?"
-"""One of them."""
-
-UPSERT_BACKFILL = (
-    f"INSERT INTO backfills ({_BACKFILL}) VALUES (?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (id) DO UPDATE SET state = excluded.state, updated_at = excluded.updated_at, cursor = excluded.cursor"
-)
-"""A backfill, new or moved on."""
-
-DELETE_BACKFILLS = (
-    "DELETE FROM backfills WHERE id IN (SELECT id FROM backfills "
-    "WHERE state IN ('cancelled', 'failed', 'success') AND updated_at < ? LIMIT ?) RETURNING id"
-)
-"""What was over long ago."""

@@ -24,7 +24,7 @@ from plait.adapters.stores.definitions import SqlDefinitions
 from plait.adapters.stores.partitions import Query, SqlPartitions
 from plait.adapters.stores.reads import SqlReads, snapshot_of
 from plait.adapters.stores.signals import SqlSignals
-from plait.adapters.stores.sqlite import leases, queries, retention
+from plait.adapters.stores.sqlite import definition_queries, leases, partition_queries, queries, retention
 from plait.adapters.stores.sqlite.connections import (
     WAL_MOST,
     Readers,
@@ -92,9 +92,9 @@ class SqliteStore(SqlReads):
         self._commits = 0
         self._log_most = WAL_MOST
         self._readers = Readers(path)
-        self.definitions = SqlDefinitions(self._all, queries, _list)
-        self.partitions = SqlPartitions(self._all, self._change, _list, queries)
-        self.signals = SqlSignals(self._all, self._change, queries)
+        self.definitions = SqlDefinitions(self._all, definition_queries, _list)
+        self.partitions = SqlPartitions(self._all, self._change, _list, partition_queries)
+        self.signals = SqlSignals(self._all, self._change, definition_queries)
         self._graphs: OrderedDict[str, bytes] = OrderedDict()
         self._graphs_turn = threading.Lock()
         self._beat_turn = threading.Lock()

@@ -11,7 +11,7 @@ import msgspec
 
 from plait.adapters.stores import encoding
 from plait.adapters.stores.encoding import Columns, as_json
-from plait.adapters.stores.sqlite import queries
+from plait.adapters.stores.sqlite import definition_queries, partition_queries, queries
 from plait.model.errors import RunExists, StaleToken
 from plait.model.ids import RunId
 from plait.model.rows import (
@@ -135,15 +135,15 @@ class SqliteTransaction:
     def _write_assets(self, batch: RunBatch) -> None:
         many = self._connection.executemany
         marks = [encoding.mark_values(row) for row in batch.partitions]
-        many(queries.NEW_SPACE, {(mark[0], mark[1], mark[0]) for mark in marks})
-        many(queries.INSERT_MARK, marks)
+        many(partition_queries.NEW_SPACE, {(mark[0], mark[1], mark[0]) for mark in marks})
+        many(partition_queries.INSERT_MARK, marks)
         many(queries.UPSERT_ASSET, [encoding.asset_values(row) for row in batch.assets])
         events = [encoding.asset_event_values(row) for row in batch.asset_events]
-        if self._one(queries.AWAITED, ()) is None:
+        if self._one(definition_queries.AWAITED, ()) is None:
             many(queries.INSERT_ASSET_EVENT, events)
             return
         for values in events:  # one by one: what is repeated is a signal once
-            self._connection.execute(queries.SIGNAL_ASSET, values)
+            self._connection.execute(definition_queries.SIGNAL_ASSET, values)
             self._connection.execute(queries.INSERT_ASSET_EVENT, values)
 
     def expect(self, keys: Iterable[str]) -> None:
@@ -179,80 +179,87 @@ class SqliteTransaction:
     def save_files(self, rows: Sequence[FileRow], *, gone: Sequence[str] = ()) -> None:
         """Insert or replace files; drop those that are gone."""
         values = [encoding.file_values(encoding.printable(row)) for row in rows]
-        self._connection.executemany(queries.UPSERT_FILE, values)
-        self._connection.executemany(queries.FORGET_FILE, [(encoding.printable(path),) for path in gone])
+        self._connection.executemany(definition_queries.UPSERT_FILE, values)
+        self._connection.executemany(definition_queries.FORGET_FILE, [(encoding.printable(path),) for path in gone])
 
     def deploy(self, row: DeploymentRow, triggers: Sequence[TriggerRow]) -> None:
         """Insert or replace a deployment, with its graph; triggers that are as they were keep where they are."""
         row, triggers = encoding.printable(row), encoding.printable(list(triggers))
-        self._connection.execute(queries.UPSERT_DEPLOYMENT, encoding.deployment_values(row))
-        self._connection.executemany(queries.UPSERT_TRIGGER, [encoding.trigger_values(each) for each in triggers])
-        self._connection.execute(queries.DROP_TRIGGERS, (row.workflow, len(triggers)))
-        self._connection.execute(queries.FORGET_AWAITED, (row.workflow,))
+        self._connection.execute(definition_queries.UPSERT_DEPLOYMENT, encoding.deployment_values(row))
+        self._connection.executemany(
+            definition_queries.UPSERT_TRIGGER, [encoding.trigger_values(each) for each in triggers]
+        )
+        self._connection.execute(definition_queries.DROP_TRIGGERS, (row.workflow, len(triggers)))
+        self._connection.execute(definition_queries.FORGET_AWAITED, (row.workflow,))
         awaited = [(subject, row.workflow, each.no) for each in triggers for subject in each.awaits]
-        self._connection.executemany(queries.INSERT_AWAITED, awaited)
+        self._connection.executemany(definition_queries.INSERT_AWAITED, awaited)
         self._keep_graph(row.graph_hash)
 
     def undeploy(self, workflows: Sequence[str]) -> None:
         """These workflows are not defined any more."""
         names = [(encoding.printable(name),) for name in workflows]
-        for statement in queries.UNDEPLOY:
+        for statement in definition_queries.UNDEPLOY:
             self._connection.executemany(statement, names)
 
     def triggers(self, workflow: str) -> list[TriggerRow]:
         """A workflow's triggers. Nobody else writes while this transaction is open."""
-        found = self._connection.execute(queries.TRIGGERS_OF, (encoding.printable(workflow),))
+        found = self._connection.execute(definition_queries.TRIGGERS_OF, (encoding.printable(workflow),))
         return [encoding.trigger_of(columns) for columns in found]
 
     def due_triggers(self, now: float, limit: int = 200, held: Sequence[tuple[str, int]] = ()) -> list[TriggerRow]:
         """Triggers whose time has come. Nobody else writes while this transaction is open."""
-        found = self._connection.execute(queries.DUE_TRIGGERS, (now, as_json(list(held)), limit))
+        found = self._connection.execute(definition_queries.DUE_TRIGGERS, (now, as_json(list(held)), limit))
         return [encoding.trigger_of(columns) for columns in found]
 
     def advance_trigger(self, row: TriggerRow) -> None:
         """A trigger has fired."""
-        self._connection.execute(queries.ADVANCE_TRIGGER, (row.cursor, row.next_at, row.state, row.workflow, row.no))
+        self._connection.execute(
+            definition_queries.ADVANCE_TRIGGER, (row.cursor, row.next_at, row.state, row.workflow, row.no)
+        )
 
     def publish(self, row: PublishedRow) -> None:
         """Keep an event, and a signal if somebody waits for it."""
         values = msgspec.structs.astuple(encoding.printable(row))
-        self._connection.execute(queries.INSERT_PUBLISHED, values)
-        self._connection.execute(queries.SIGNAL_EVENT, values)
+        self._connection.execute(definition_queries.INSERT_PUBLISHED, values)
+        self._connection.execute(definition_queries.SIGNAL_EVENT, values)
 
     def take_signals(self, limit: int = 200) -> list[SignalRow]:
         """Take out what is not counted. Nobody else writes while this transaction is open."""
-        found = [encoding.signal_of(columns) for columns in self._connection.execute(queries.FIRST_SIGNALS, (limit,))]
+        found = [
+            encoding.signal_of(columns)
+            for columns in self._connection.execute(definition_queries.FIRST_SIGNALS, (limit,))
+        ]
         if found:
-            self._connection.execute(queries.DROP_SIGNALS, (found[-1].id,))
+            self._connection.execute(definition_queries.DROP_SIGNALS, (found[-1].id,))
         return found
 
     def awaiting(self, subjects: Sequence[str]) -> list[TriggerRow]:
         """The triggers that wait for these. Nobody else writes while this transaction is open."""
-        found = self._connection.execute(queries.AWAITING, (as_json(encoding.printable(list(subjects))),))
+        found = self._connection.execute(definition_queries.AWAITING, (as_json(encoding.printable(list(subjects))),))
         return [encoding.trigger_of(columns) for columns in found]
 
     def automation(self, key: str) -> AutomationRow | None:
         """Where an automation stands. Nobody else writes while this transaction is open."""
-        found = self._connection.execute(queries.AUTOMATION, (encoding.printable(key),)).fetchone()
+        found = self._connection.execute(definition_queries.AUTOMATION, (encoding.printable(key),)).fetchone()
         return encoding.automation_of(found) if found is not None else None
 
     def save_automations(self, rows: Sequence[AutomationRow]) -> None:
         """Insert or replace where automations stand."""
         values = [encoding.automation_values(encoding.printable(row)) for row in rows]
-        self._connection.executemany(queries.UPSERT_AUTOMATION, values)
+        self._connection.executemany(definition_queries.UPSERT_AUTOMATION, values)
 
     def delete_automations(self, keys: Sequence[str]) -> None:
         """Forget where these stand."""
-        self._connection.execute(queries.DELETE_AUTOMATIONS, (as_json(encoding.printable(list(keys))),))
+        self._connection.execute(definition_queries.DELETE_AUTOMATIONS, (as_json(encoding.printable(list(keys))),))
 
     def backfill(self, id: str) -> BackfillRow | None:
         """A backfill. Nobody else writes while this transaction is open."""
-        found = self._connection.execute(queries.BACKFILL, (id,)).fetchone()
+        found = self._connection.execute(partition_queries.BACKFILL, (id,)).fetchone()
         return encoding.backfill_of(found) if found is not None else None
 
     def save_backfill(self, row: BackfillRow) -> None:
         """Insert a backfill, or move one on."""
-        self._connection.execute(queries.UPSERT_BACKFILL, encoding.backfill_values(encoding.printable(row)))
+        self._connection.execute(partition_queries.UPSERT_BACKFILL, encoding.backfill_values(encoding.printable(row)))
 
     def _in_use(self, key: str) -> int:
         used = self._used.get(key)
