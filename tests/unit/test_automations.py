@@ -1,12 +1,14 @@
 """Automations in a service: deployed assets that make themselves, on simulated time, over restarts and with several
 schedulers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
 from plait.adapters.stores.memory import MemoryStore
+from plait.engine.partitions.answers import Answers, Said, Unanswered
 from plait.engine.partitions.edges import slices_of
 from plait.engine.partitions.spaces import space_of
 from plait.model.assets import AssetDep, AssetGraph, AssetKind, AssetSpec, HistoryEvent, graph_bytes
@@ -35,6 +37,7 @@ class House:
 
     def __init__(self, *specs: AssetSpec):
         self.store = MemoryStore()
+        self.answers = False
         self.clock = FakeClock()
         self.ids = CountedIds()
         self.deploy(*specs)
@@ -59,9 +62,16 @@ class House:
                 owner="me",
             ),
             lambda: None,
+            lambda source: Answers(self.say),
         )
         made.load()
         return made
+
+    def say(self, ref: str, keys: Sequence[str]) -> Said:
+        """What the function of a custom mapping says: the same keys, once `answers` is true."""
+        if not self.answers:
+            raise Unanswered(f"{ref} is being asked")
+        return Said("shop.py:1", tuple((key,) for key in keys))
 
     def restart(self) -> None:
         """All schedulers die, and one comes up."""
@@ -278,3 +288,72 @@ def test_nothing_is_read_where_nothing_is_automated(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(MemoryStore, "asset_updates", _raising)
     assert house.look() == []
     assert house.schedulers[0].next_at is None
+
+
+# --- custom mappings --------------------------------------------------------------------------------------------------
+
+
+LAST = "2025-12-31"
+"""The latest window."""
+
+
+def custom(condition: Any) -> House:
+    """`mapped` is made from `up` as only user code knows, `plain` by the same key."""
+    dep = AssetDep(key="up", mapping={"kind": "custom", "ref": "shop:same"})
+    house = House(
+        asset("up", partitions=DAYS),
+        AssetSpec(key="mapped", step="mapped", deps=(dep,), partitions=DAYS, automation=condition),
+        asset("plain", "up", partitions=DAYS, automation=condition),
+    )
+    house.look()
+    return house
+
+
+def decision(house: House, key: str) -> Decision:
+    (row,) = house.store.definitions.automations([key])
+    return msgspec.msgpack.decode(row.decision, type=Decision)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_happens_before_a_mapping_has_answered_is_not_lost(restarts: bool):
+    """Others do not wait; also who comes after a restart knows."""
+    house = custom(eager())
+    assert decision(house, "mapped").held == "shop:same is being asked"
+    house.make("up", LAST)
+    assert house.look() == [(["plain"], LAST)]
+    if restarts:
+        house.restart()
+    assert house.look() == []
+    house.answers = True
+    assert house.look() == [(["mapped"], LAST)]
+    assert decision(house, "mapped").held == ""
+    for _ in range(2):
+        house.end()
+    assert house.look() == []
+    house.make("up", LAST)
+    assert house.look() == [(["mapped", "plain"], LAST)]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_time_that_comes_before_a_mapping_has_answered_is_not_lost(late: bool):
+    """Nor what came after it; what came before it does not count as after it."""
+    house = custom(on_cron("0 12 * * *"))
+    if late:
+        house.make("up", LAST)
+        house.look()
+    house.clock.advance(13 * 3600)
+    assert house.look() == []
+    if not late:
+        house.make("up", LAST)
+        assert house.look() == [(["plain"], LAST)]
+    house.answers = True
+    assert house.look() == ([] if late else [(["mapped"], LAST)])
+
+
+def test_a_mapping_that_does_not_answer_costs_nothing():
+    """An asset that is held back is written once, and does not cause looks."""
+    house = custom(eager())
+    rows = house.store.definitions.automations()
+    for _ in range(3):
+        assert house.look() == []
+    assert house.store.definitions.automations() == rows

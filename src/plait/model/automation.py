@@ -288,8 +288,8 @@ Bounds = tuple[int, ...]
 class AssetState(Value):
     """Where an asset stands after a look: by which condition (its version), what its parts remember, and what was
     requested in that look. `again`: it has to be looked at in the next one, whatever happens. `held`: why it could
-    not be looked at, when a custom mapping has not answered; `missed` is what was momentary then, and `anew` says that
-    it was never looked at by this condition."""
+    not be looked at, when a custom mapping has not answered; `missed` is what was momentary in the looks of that while,
+    which are gone through one by one later; `anew` says that it was never looked at by this condition."""
 
     version: str
     remembered: dict[str, Bounds] = {}
@@ -297,7 +297,7 @@ class AssetState(Value):
     again: bool = False
     held: str = ""
     anew: bool = False
-    missed: dict[str, Bounds] = {}
+    missed: tuple[dict[str, Bounds], ...] = ()
 
 
 class Decision(Value):

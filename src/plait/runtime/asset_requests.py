@@ -57,10 +57,11 @@ def assets_request(
             right="plait assets list   # shows what there is",
         )
     definitions.check_partition(keys, partition, dynamic)
+    answers = Answers(ask_here)
     extra: dict[str, Any] = {
         "assets": keys if select is not None else None,
         **range_extra(live.graph, partition, dynamic),
-        **mapped_extra(live.graph, partition, now, dynamic, Answers(ask_here)),
+        **mapped_extra(live.graph, partition, now, dynamic, lambda key: answers),
     }
     return RunRequest(graph=live.graph, partition=partition, extra=extra, run_id=run_id)
 

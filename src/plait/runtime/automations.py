@@ -265,7 +265,7 @@ class Automations:
         what = blake2b(msgspec.json.encode([list(keys), partition]), digest_size=8).hexdigest()
         scheduler = self._scheduler
         now = scheduler.clock.now()
-        mapped = mapped_extra(graph, partition, now, self._store.partitions.keys, self._ask(first))
+        mapped = mapped_extra(graph, partition, now, self._store.partitions.keys, self._ask)
         request = RunRequest(
             graph=graph,
             partition=partition,

@@ -189,7 +189,8 @@ class Backfills:
         scheduler = self._scheduler
         keys, now = scheduler.store.partitions.keys, scheduler.clock.now()
         if group.assets:
-            extra |= mapped_extra(group.graph, start.text, now, keys, self._ask_for(plan.target, f"backfill:{id}"))
+            ask = self._ask_for(plan.target, f"backfill:{id}")
+            extra |= mapped_extra(group.graph, start.text, now, keys, lambda asset: ask)
         request = RunRequest(
             graph=group.graph,
             params=plan.params,

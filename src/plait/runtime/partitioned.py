@@ -1,5 +1,6 @@
 """The stored values of an upstream asset for a run's partition: one, or those of several partitions by key."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,10 +18,14 @@ from plait.runtime.hosted import Hosted
 
 
 def mapped_extra(
-    graph: Graph, text: str | None, now: float, dynamic: DynamicKeys | None, ask: AskCode | None
+    graph: Graph,
+    text: str | None,
+    now: float,
+    dynamic: DynamicKeys | None,
+    ask_of: Callable[[str], AskCode | None],
 ) -> dict[str, Any]:
     """What a run for a partition text keeps in its `extra` of what custom mappings say: they are asked by who makes the
-    run, once. Raises MappingUnknown when one has no answer."""
+    run, once. `ask_of` gives who answers for an asset. Raises MappingUnknown when one has no answer."""
     found: dict[str, dict[str, tuple[list[int], bool]]] = {}
     for node in graph.nodes:
         abouts: dict[str, dict[str, Any]] = node.metadata.get("upstream", {})
@@ -29,7 +34,8 @@ def mapped_extra(
                 continue
             mapping: Mapping = msgspec.convert(about["mapping"], Mapping)
             own, up = node.metadata.get("partitions"), space_of(edges.slices_of(about["partitions"]), dynamic or _none)
-            keys, many = edges.above(mapping, own, up, text, now, dynamic or _none, ask)
+            asset = next(iter(node.metadata.get("assets", ())), "")
+            keys, many = edges.above(mapping, own, up, text, now, dynamic or _none, ask_of(asset))
             found.setdefault(node.key, {})[key] = list(keys.bounds), many
     return {MAPPED: found} if found else {}
 

@@ -25,6 +25,9 @@ from plait.engine.partitions.keysets import EMPTY, KeySet
 from plait.model import automation as model
 from plait.model.automation import AssetState, Bounds, Decision
 
+MOST_MISSED = 20
+"""Looks that an asset which is held back remembers one by one (C8)."""
+
 
 class Facts(Protocol):
     """What is known of the assets at a look."""
@@ -166,12 +169,13 @@ class Look:
         if known is not None and known.version != program.version:
             known = None
         old = known.remembered if known is not None and not known.anew else None
-        # What came after the first look, which could not be taken, is no news to it, but to the next one.
-        missed = known.missed if known is not None else {}
-        later: dict[str, Bounds] = {}
-        if known is not None and known.anew:
-            missed, later = {}, missed
-        self._here = here = _Here(key, program.version, old, missed)
+        steps = list(known.missed) if known is not None else []
+        replayed: Mapping[str, Bounds] | None = None
+        if known is not None and (steps or known.anew):  # one after the other: what is now comes last
+            now = self._momentary_facts(key, program)
+            steps += [now] if now else []
+            replayed = {} if known.anew else steps.pop(0)
+        self._here = here = _Here(key, program.version, old, replayed)
         there = self._facts.all(key)
         try:
             for each in self._automated.custom.get(key, ()):
@@ -186,8 +190,8 @@ class Look:
             version=program.version,
             remembered=here.remembered,
             requested=value.bounds,
-            again=here.momentary or bool(value.bounds) or bool(later),
-            missed=later,
+            again=here.momentary or bool(value.bounds) or bool(steps),
+            missed=tuple(steps),
         )
         self.decisions[key] = Decision(
             at=self._now,
@@ -199,14 +203,12 @@ class Look:
 
     def _hold(self, key: str, program: Program, known: AssetState | None, why: str) -> None:
         """An asset cannot be looked at now. What is true only in this look is kept for the one that can."""
-        missed = dict(known.missed) if known is not None else {}
-        for each in (key, *self._index.above((key,), program.depth)):
-            for fact, value in (("updated", self._facts.fact("updated", each)), ("updated_apart", self._apart(each))):
-                if value:
-                    missed[f"{fact}@{each}"] = (KeySet(missed.get(f"{fact}@{each}", ())) | value).bounds
-        for cron, tz in program.crons:
-            if self._facts.ticked(cron, tz):
-                missed[f"{cron}@{tz}"] = (0, 1)
+        missed = known.missed if known is not None else ()
+        now = self._momentary_facts(key, program)
+        if now:
+            missed = (*missed, now)
+        if len(missed) > MOST_MISSED:
+            missed = (*missed[:-2], _together(*missed[-2:]))
         anew = known is None or known.anew
         remembered = known.remembered if known is not None else {}
         held = AssetState(version=program.version, remembered=remembered, held=why, anew=anew, missed=missed)
@@ -215,8 +217,20 @@ class Look:
             there = self._facts.all(key).bounds
             self.decisions[key] = Decision(at=self._now, version=program.version, there=there, held=why)
 
-    def _apart(self, key: str) -> KeySet:
-        return self._facts.updated_apart(key, self._here.key)
+    def _momentary_facts(self, key: str, program: Program) -> dict[str, Bounds]:
+        """What is true in this look only of what an asset's condition may look at."""
+        found: dict[str, Bounds] = {}
+        for each in (key, *self._index.above((key,), program.depth)):
+            for fact, value in (
+                ("updated", self._facts.fact("updated", each)),
+                ("updated_apart", self._facts.updated_apart(each, key)),
+            ):
+                if value:
+                    found[f"{fact}@{each}"] = value.bounds
+        for cron, tz in program.crons:
+            if self._facts.ticked(cron, tz):
+                found[f"{cron}@{tz}"] = (0, 1)
+        return found
 
     # --- the parts ----------------------------------------------------------------------------------------------------
 
@@ -274,7 +288,8 @@ class Look:
     def _tick(self, node: Node, key: str, by: str) -> KeySet:
         assert isinstance(node.condition, model.CronTick)
         cron, tz = node.condition.cron, node.condition.tz
-        if not (self._facts.ticked(cron, tz) or self._here.missed(f"{cron}@{tz}")):
+        replayed = self._here.replayed
+        if not (self._facts.ticked(cron, tz) if replayed is None else f"{cron}@{tz}" in replayed):
             return EMPTY
         self._here.momentary = True
         return self._facts.all(key)
@@ -321,24 +336,24 @@ class Look:
                 if key != root:
                     return EMPTY
                 return self._facts.all(key) if self._here.is_first else EMPTY
+            case _ if self._here.replayed is not None:
+                return KeySet(self._here.replayed.get(f"{fact}@{key}", ()))
             case "updated_apart":
-                value = self._facts.updated_apart(key, root)
+                return self._facts.updated_apart(key, root)
             case _:
-                value = self._facts.fact(fact, key)
-        return value | self._here.missed(f"{fact}@{key}") if self._here.has_missed else value
+                return self._facts.fact(fact, key)
 
 
 class _Here:
     """The asset whose condition is being evaluated: what it remembers, from the look before (`old`) and for the next
-    one; and what it has missed."""
+    one; what was momentary in an earlier look that is gone through now (`replayed`)."""
 
-    __slots__ = ("_missed", "has_missed", "is_first", "key", "momentary", "old", "remembered", "results", "version")
+    __slots__ = ("is_first", "key", "momentary", "old", "remembered", "replayed", "results", "version")
 
     def __init__(
-        self, key: str, version: str, old: Mapping[str, Bounds] | None, missed: Mapping[str, Bounds] | None = None
+        self, key: str, version: str, old: Mapping[str, Bounds] | None, replayed: Mapping[str, Bounds] | None = None
     ):
-        self._missed = missed or {}
-        self.has_missed = bool(missed)
+        self.replayed = replayed
         self.key = key
         self.version = version
         self.is_first = old is None
@@ -346,10 +361,6 @@ class _Here:
         self.remembered: dict[str, Bounds] = {}
         self.results: dict[str, Bounds] = {}
         self.momentary = False
-
-    def missed(self, what: str) -> KeySet:
-        """What was momentary while the asset was held back."""
-        return KeySet(self._missed.get(what, ()))
 
     def recall(self, place: str) -> KeySet:
         """What was true at this place in the look before."""
@@ -373,6 +384,11 @@ _PARTS: dict[type, Callable[[Look, Node, str, str], KeySet]] = {
     model.Since: Look._since,  # pyright: ignore[reportPrivateUsage]
     model.Newly: Look._newly,  # pyright: ignore[reportPrivateUsage]
 }
+
+
+def _together(one: Mapping[str, Bounds], other: Mapping[str, Bounds]) -> dict[str, Bounds]:
+    """What was momentary in either of two looks."""
+    return {what: (KeySet(one.get(what, ())) | KeySet(other.get(what, ()))).bounds for what in sorted({*one, *other})}
 
 
 def _matches(key: str, patterns: Iterable[str]) -> bool:
