@@ -23,4 +23,9 @@ REGRESSIONS = [
     ("schedules", 9, "a commit that failed with nothing in it was tried again at once, and for ever"),
     ("schedules", 50, "two schedulers wrote one run under one epoch"),
     ("schedules", 93, "while a run was a suspect, the others got no slots"),
+    (
+        "crowd",
+        355,
+        "what a worker had only queued was taken to be at work by the next scheduler: its death cost an attempt",
+    ),
 ]

@@ -47,13 +47,15 @@ class _Hub(Stream):
 
 
 class _Entry:
-    __slots__ = ("hub", "kind", "no", "started")
+    __slots__ = ("began", "hub", "kind", "no")
 
     def __init__(self, hub: _Hub, kind: str, no: int):
         self.hub: _Hub | None = hub
         """None once its scheduler is gone."""
         self.kind = kind
         self.no = no
+        self.began = False
+        """Whether its start was told; that of one that is short never is."""
 
 
 class Agent:
@@ -118,9 +120,9 @@ class Agent:
             self._wake()
 
     def _tell_held(self, hubs: Sequence[_Hub]) -> None:
-        held = [m.Held(key[0], entry.no, key[1]) for key, entry in self._entries.items()  # type: ignore[arg-type]  # numbers as they came
+        held = [m.Held(key[0], entry.no, key[1], entry.began) for key, entry in self._entries.items()  # type: ignore[arg-type]  # numbers as they came
                 if entry.hub is None and entry.kind == m.TASKS]  # fmt: skip
-        held += [m.Held(report.run_id, report.no, report.token) for _, report in self._kept]
+        held += [m.Held(report.run_id, report.no, report.token, began=True) for _, report in self._kept]
         for hub in hubs:
             if held:
                 hub.send(m.Holding(held))
@@ -144,7 +146,9 @@ class Agent:
         entry = self._entries.get(key)
         if entry is None:
             return
-        if not isinstance(report, Started):
+        if isinstance(report, Started):
+            entry.began = True
+        else:
             del self._entries[key]
             self._pools[entry.kind].reported(report)
         addresses = [entry.hub.address] if entry.hub is not None else list(self._hubs)

@@ -272,7 +272,7 @@ class WorkerHub:
         for each in holding.tasks:
             if (each.run_id, each.token) not in self._entries:
                 entry = self._orphans[each.run_id, each.token] = _Entry(link, m.TASKS, each.no)
-                entry.began = True
+                entry.began = each.began
 
     def _on_said(self, link: _Link, said: m.Said) -> None:
         link.room.update(said.room)
@@ -295,7 +295,9 @@ class WorkerHub:
 
     def _of_orphan(self, key: m.Key, report: Report) -> None:
         orphan = self._orphans.get(key)
-        if orphan is not None and not isinstance(report, Started):
+        if orphan is not None and isinstance(report, Started):
+            orphan.began = True
+        elif orphan is not None:
             orphan.report, orphan.at = report, self._wires.now()
 
     def _forget_old(self) -> None:

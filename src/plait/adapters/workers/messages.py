@@ -41,11 +41,12 @@ ToAgent = Batch | Cancel
 
 
 class Held(msgspec.Struct, array_like=True, gc=False):
-    """An execution that an agent is at, handed out by a scheduler that is gone."""
+    """An execution that an agent has, handed out by a scheduler that is gone. `began`: whether it has told that."""
 
     run_id: RunId
     no: TaskNo
     token: Token
+    began: bool = False
 
 
 class Hello(msgspec.Struct, array_like=True, tag=1):
