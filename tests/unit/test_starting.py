@@ -24,6 +24,8 @@ class Commits:
     def __init__(self, world: World, monkeypatch):
         self.count = 0
         self.broken = False
+        self.breaks = False
+        """Whether they fail at their end."""
         self.may_end = threading.Event()
         self.may_end.set()
         self.begun = threading.Event()
@@ -35,6 +37,8 @@ class Commits:
                 raise StoreError("the disk is full")
             with real() as tx:
                 yield tx
+                if self.breaks:
+                    raise StoreError("the disk is full")
             self.count += 1
             self.begun.set()
             assert self.may_end.wait(10)
@@ -147,3 +151,17 @@ def test_the_end_of_a_run_that_was_started_alone_does_not_wait(world, commits):
     (execution,) = world.executor.live.values()
     world.executor.answer(execution)
     assert run.state == "success"
+
+
+@pytest.mark.parametrize("graph", [ONE, IN_LINE])
+def test_who_starts_a_run_that_is_there_already_is_told_also_if_nothing_can_be_written(world, commits, graph):
+    first = begin(world, graph)
+    world.scheduler.release(first)
+    commits.breaks = True
+    with pytest.raises(StoreError, match="the disk is full"):
+        begin(world, graph, run_id=first)
+    assert world.scheduler.runs == {}
+    commits.breaks = False
+    with pytest.raises(RunExists):
+        begin(world, graph, run_id=first)
+    assert [slot.run_id for slot in world.store.slots()] == [first] * (graph is IN_LINE)

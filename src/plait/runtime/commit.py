@@ -53,7 +53,6 @@ class Committer:
         batches: Batches | None = None
         granted: list[Request] = []
         lost: Lost = []
-        unmade: Lost = []
         if not self._scheduler.limits.may_grant():
             self._dispatch(touched, room, now, alone=alone)
             batches = self._batches(touched, now)
@@ -62,7 +61,7 @@ class Committer:
         for left in reversed(range(TRIES)):
             try:
                 with self._scheduler.store.transaction() as tx:
-                    made = self._make(tx, touched, unmade)
+                    made, unmade = self._make(tx, touched)
                     if batches is None:
                         granted, lost = self._grant(tx, touched, now, alone=alone)
                         self._dispatch(touched, room, now, alone=alone)
@@ -77,20 +76,22 @@ class Committer:
             return written, stale + lost + unmade
         raise AssertionError("the last try returns or raises")
 
-    def _make(self, tx: Transaction, touched: Touched, unmade: Lost) -> dict[RunId, RunRow]:
-        """Make the rows of new runs, as they are; what cannot be made is not touched any more."""
+    def _make(self, tx: Transaction, touched: Touched) -> tuple[dict[RunId, RunRow], Lost]:
+        """Make the rows of new runs, as they are. What cannot be made has an `error`, and no part in the rest; it stays
+        among what is touched, to be told whatever becomes of the transaction."""
         made: dict[RunId, RunRow] = {}
+        unmade: Lost = []
         for hosted in [each for each in touched.values() if each.fresh]:
-            row = hosted.row
+            row, hosted.error = hosted.row, None
             try:
                 if not tx.create_run(row):
                     raise RunExists(f"{row.occurrence} has its run already")
             except (RunExists, StaleToken) as error:
+                hosted.error = error
                 unmade.append((hosted, error))
-                del touched[row.run_id]
             else:
                 made[row.run_id] = row
-        return made
+        return made, unmade
 
     # --- grants -------------------------------------------------------------------------------------------------------
 
@@ -104,7 +105,7 @@ class Committer:
             hosted = self._scheduler.runs.get(run_id)
             if hosted is None:
                 limits.release(request.owner)
-            elif self._is_left_out(run_id, touched, alone=alone):
+            elif hosted.error is not None or self._is_left_out(run_id, touched, alone=alone):
                 continue
             elif not tx.is_leased(run_id, hosted.run.epoch):
                 limits.release(request.owner)
