@@ -9,6 +9,7 @@ from plait.model.assets import AssetGraph, AssetSpec, graph_bytes
 from plait.model.ids import RunId, TaskNo
 from plait.model.rows import AssetRow, AutomationRow, FileRow, OwnerRow, PublishedRow, RunRow
 from plait.ports import RunBatch
+from plait.runtime import retention
 from plait.runtime.retention import DAY, RUNS_AT_ONCE, SEGMENTS_AT_ONCE, Retention
 from plait.testing.clock import FakeClock
 
@@ -25,6 +26,7 @@ class World:
         self.segments = 0
         self.unused_since: list[float] = []
         self.broken = False
+        self.unlisted = False
         self.register("first", started=1.0)
 
     def register(self, owner: str, *, started: float, lease_until: float = NOW + 10, address: str = "here") -> None:
@@ -50,6 +52,8 @@ class World:
 
     def prune_cache(self, unused_since: float, limit: int) -> int:
         self.unused_since.append(unused_since)
+        if self.unlisted:
+            raise TypeError("ls() got an unexpected keyword argument")
         return 0
 
     def runs(self, *ages: float) -> list[RunId]:
@@ -129,6 +133,27 @@ def test_what_open_runs_took_from_the_cache_is_not_deleted(world):
     steps(retention)
     steps(retention)
     assert world.unused_since[1:] == [NOW - 50 * DAY], "and it is not looked for it all the time"
+
+
+def test_of_many_open_runs_the_oldest_counts(world, monkeypatch):
+    monkeypatch.setattr(retention, "OPEN_AT_ONCE", 2)
+    for no in range(5):
+        with world.store.transaction() as tx:
+            about = {"workflow": "w", "kind": "dag", "graph_hash": "h", "created_at": NOW - (50 - no) * DAY}
+            tx.create_run(RunRow(run_id=RunId(f"open-{no}"), state="running", **about))
+    steps(world.retention())
+    assert world.unused_since == [NOW - 50 * DAY]
+
+
+def test_a_cache_that_cannot_be_listed_holds_nothing_else_up(world, caplog):
+    world.runs(*[40] * (2 * RUNS_AT_ONCE))
+    with world.store.transaction() as tx:
+        tx.publish(PublishedRow(id="e", name="e", at=NOW - 31 * DAY, data=b"null"))
+    world.unlisted = True
+    steps(world.retention())
+    assert (world.left(), world.store.signals.published()) == ([], [])
+    assert len(world.unused_since) == 1, "it is tried again in an hour"
+    assert "could not be deleted, it is tried again in an hour" in caplog.text
 
 
 def test_a_step_is_bounded(world):

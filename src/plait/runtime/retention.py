@@ -31,7 +31,8 @@ LOOK_AGAIN = 60.0
 LOOK_AROUND = 3600.0
 """Seconds between two looks for what is seldom there: a look costs a listing of what is cached."""
 OPEN = [state.value for state in RunState if state not in RUN_TERMINAL]
-MOST_OPEN = 10_000
+OPEN_AT_ONCE = 10_000
+"""Open runs that one query reads."""
 DAY = 86400.0
 log = logging.getLogger("plait.retention")
 
@@ -73,8 +74,8 @@ class Retention:
         if self._is_first():
             more |= self._empty_trash() or self._store.delete_runs(before, RUNS_AT_ONCE) > 0
             more |= self._store.partitions.delete_backfills(before, RUNS_AT_ONCE) == RUNS_AT_ONCE
-            more |= self._look_around(before)
             more |= self._store.signals.delete_published(before, EVENTS_AT_ONCE) == EVENTS_AT_ONCE
+            more |= self._look_around(before)  # last, and it may fail: a cache may be where nothing can be listed
         return more
 
     def _look_around(self, before: float) -> bool:
@@ -82,13 +83,25 @@ class Retention:
         now = self._clock.now()
         if now < self._look_at:
             return False
-        self._forget_automations(before)
-        rows = self._store.list_runs(states=OPEN, limit=MOST_OPEN)
-        oldest = min((row.created_at for row in rows), default=now)  # what it took from the cache it may need again
-        more = self._prune_cache(min(before, oldest), SEGMENTS_AT_ONCE) == SEGMENTS_AT_ONCE
-        if not more:
-            self._look_at = now + LOOK_AROUND
+        self._look_at = now + LOOK_AROUND
+        try:
+            self._forget_automations(before)
+            unused_since = min(before, self._oldest_open(now))  # what it took from the cache it may need again
+            more = self._prune_cache(unused_since, SEGMENTS_AT_ONCE) == SEGMENTS_AT_ONCE
+        except Exception:  # what a file system raises is its own
+            log.exception("what is cached and not used any more could not be deleted, it is tried again in an hour")
+            return False
+        if more:
+            self._look_at = now
         return more
+
+    def _oldest_open(self, now: float) -> float:
+        """When the oldest run was made that has not ended."""
+        oldest, rows = now, self._store.list_runs(states=OPEN, limit=OPEN_AT_ONCE)
+        while rows:
+            oldest = min(oldest, *(row.created_at for row in rows))
+            rows = self._store.list_runs(states=OPEN, before=rows[-1].run_id, limit=OPEN_AT_ONCE)
+        return oldest
 
     def _forget_automations(self, before: float) -> None:
         """Delete where automations stand of assets that are not deployed any more, and were not when it began."""

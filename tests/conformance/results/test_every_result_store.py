@@ -5,10 +5,13 @@ import math
 import threading
 import time
 
+import fsspec
 import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.spec import AbstractFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -196,6 +199,43 @@ def test_records_that_are_old(store):
     assert store.old_records("cache", time.time() - 60, 10) == []
     assert sorted(store.old_records("cache", time.time() + 60, 10)) == ["cache/a", "cache/b"]
     assert len(store.old_records("cache", time.time() + 60, 1)) == 1
+
+
+class Plain(MemoryFileSystem):
+    """Lists as fsspec's SFTP does: `ls` takes nothing but what it must."""
+
+    protocol = "plain"
+
+    def ls(self, path, detail=False):  # pyright: ignore[reportIncompatibleMethodOverride]  as that one does
+        return super().ls(path, detail=detail)
+
+
+class Timeless(Plain):
+    """Does not say when a file was written, as fsspec's FTP."""
+
+    protocol = "timeless"
+    modified = AbstractFileSystem.modified
+
+
+@pytest.fixture
+def elsewhere(tmp_path) -> str:
+    """A folder on these file systems, behind their scheme."""
+    for each in (Plain, Timeless):
+        fsspec.register_implementation(each.protocol, each, clobber=True)
+    return f"{tmp_path}/results"
+
+
+def test_records_are_listed_where_a_listing_has_no_options(elsewhere):
+    store = FsspecResultStore(f"plain:/{elsewhere}")
+    store.write_record("cache/a", b"1")
+    assert store.old_records("cache", time.time() + 60, 10) == ["cache/a"]
+
+
+def test_where_no_file_has_a_time_this_is_told(elsewhere):
+    store = FsspecResultStore(f"timeless:/{elsewhere}")
+    store.write_record("cache/a", b"1")
+    with pytest.raises(NotImplementedError, match="Timeless does not say when a file was written, so old files at "):
+        store.old_records("cache", time.time() + 60, 10)
 
 
 def test_what_is_cached_and_not_used_goes(store):

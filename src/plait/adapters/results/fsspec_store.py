@@ -258,12 +258,22 @@ class RemoteFiles:
         """The files of a folder, and when each was written."""
         path = f"{self._root}/{folder}"
         try:
-            found: list[str] = self._system.ls(path, detail=False, refresh=True)
+            self._system.invalidate_cache(path)  # not all of them can be told to `refresh`
+            found: list[str] = self._system.ls(path, detail=False)
         except FileNotFoundError:
             return
         for each in found:
             with contextlib.suppress(FileNotFoundError):
-                yield each.rpartition("/")[2], self._system.modified(each).timestamp()
+                yield each.rpartition("/")[2], self._modified(each)
+
+    def _modified(self, path: str) -> float:
+        try:
+            return self._system.modified(path).timestamp()
+        except NotImplementedError as error:
+            told = (
+                f"{type(self._system).__name__} does not say when a file was written, so old files at {self._url} stay"
+            )
+            raise NotImplementedError(told) from error
 
     def delete(self, name: str) -> None:
         """The file, or everything below that folder."""
