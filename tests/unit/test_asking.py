@@ -1,5 +1,8 @@
 """Asking custom mappings: in a process of their own, once, by nobody who waits."""
 
+import gc
+import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from plait.engine.partitions.answers import MappingUnknown, Said, Unanswered
 from plait.engine.partitions.keysets import KeySet
 from plait.engine.partitions.spaces import space_of
 from plait.model.partitions import Names
-from plait.runtime.asking import ASK_AGAIN, Asking
+from plait.runtime.asking import ASK_AGAIN, MOST_SOURCES, Asking
 from plait.testing import FakeClock
 from plait.worker.asking import ASK_TIMEOUT, Question
 from plait.worker.isolated import ask_isolated
@@ -88,18 +91,22 @@ def test_a_mapping_that_is_gone_is_told(tmp_path: Path):
 
 
 class Host:
-    """Answers by `said`, or fails with `error`; counts how often it was asked."""
+    """Answers by `said`, about `tell` keys at most; or fails with `error`, or `dies`. Counts how often it was asked."""
 
     def __init__(self, *said: str):
         self.said = said
         self.error: str | None = None
+        self.tell: int | None = None
+        self.dies = False
         self.count = 0
 
     def __call__(self, question: Question, target: str, files: Sequence[str] | None, /) -> Said:
         self.count += 1
         if self.error is not None:
             raise MappingUnknown(self.error)
-        return Said("worlds.py:6", tuple((*self.said, key) for key in question.keys))
+        if self.dies:
+            raise GeneratorExit
+        return Said("worlds.py:6", tuple((*self.said, key) for key in question.keys[: self.tell]))
 
 
 def asked(host: Host, clock: FakeClock) -> tuple[Asking, list[None]]:
@@ -152,3 +159,60 @@ def test_keys_that_are_none_are_told():
         asking.of(Source("", "/a"))("worlds:both", DOWN, UP, ALL)
     assert "says that 'eu' is made from 'mars': there is no partition 'mars'" in str(told.value)
     assert "worlds.py:6" in str(told.value)
+
+
+def test_who_answers_is_kept_while_it_is_in_use():
+    """However many they are; of the others, as many as there is room for."""
+    asking, _ = asked(Host(), FakeClock())
+    sources = [Source("", "/a", str(number)) for number in range(2 * MOST_SOURCES)]
+    kept = [asking.of(source) for source in sources]
+    assert [asking.of(source) for source in sources] == kept
+    gone = weakref.ref(kept[0])
+    kept.clear()
+    gc.collect()
+    assert gone() is None
+
+
+def test_too_few_answers_are_told():
+    host = Host()
+    host.tell = 1
+    asking, woken = asked(host, FakeClock())
+    with pytest.raises(Unanswered):
+        asking.of(Source("", "/a"))("worlds:both", DOWN, UP, ALL)
+    wait_until(lambda: woken, "an answer")
+    with pytest.raises(MappingUnknown, match="worlds:both was asked about 2 partitions, and 1 were told"):
+        asking.of(Source("", "/a"))("worlds:both", DOWN, UP, ALL)
+
+
+def test_it_asks_on_after_somebody_could_not_be_woken():
+    woken: list[None] = []
+
+    def wake() -> None:
+        woken.append(None)
+        raise RuntimeError("nobody is there")
+
+    asking = Asking(Host(), FakeClock(), wake)
+    for count, name in enumerate(("worlds:both", "worlds:more"), 1):
+        with pytest.raises(Unanswered):
+            asking.of(Source("", "/a"))(name, DOWN, UP, ALL)
+        wait_until(lambda: len(woken) == count, "an answer")  # noqa: B023  it is called here
+        assert asking.of(Source("", "/a"))(name, DOWN, UP, ALL).known == ALL
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is what is tested
+def test_it_asks_on_after_its_thread_has_died():
+    host = Host()
+    asking, woken = asked(host, FakeClock())
+    host.dies = True
+    with pytest.raises(Unanswered):
+        asking.of(Source("", "/a"))("worlds:both", DOWN, UP, ALL)
+    wait_until(lambda: host.count == 1 and not named("plait-mappings"), "its end")
+    host.dies = False
+    with pytest.raises(Unanswered):
+        asking.of(Source("", "/a"))("worlds:both", DOWN, UP, ALL)
+    wait_until(lambda: woken, "an answer")
+    assert asking.of(Source("", "/a"))("worlds:both", DOWN, UP, ALL).known == ALL
+
+
+def named(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == name]

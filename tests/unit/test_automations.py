@@ -1,28 +1,33 @@
 """Automations in a service: deployed assets that make themselves, on simulated time, over restarts and with several
 schedulers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
 from plait.adapters.stores.memory import MemoryStore
-from plait.engine.partitions.answers import Answers, Said, Unanswered
+from plait.engine.assets.index import Source
+from plait.engine.partitions.answers import Answers, Pairs, Said, Unanswered
 from plait.engine.partitions.edges import slices_of
-from plait.engine.partitions.spaces import space_of
+from plait.engine.partitions.keysets import KeySet
+from plait.engine.partitions.mappings import AskCode
+from plait.engine.partitions.spaces import Space, space_of
 from plait.model.assets import AssetDep, AssetGraph, AssetKind, AssetSpec, HistoryEvent, graph_bytes
 from plait.model.automation import CODE_CHANGED, FAILED, IN_PROGRESS, Decision, eager, on_cron, on_missing
 from plait.model.graph import OutputSpec, TaskSpec
 from plait.model.ids import RunId, TaskNo
 from plait.model.rows import AssetEventRow, AssetRow, FileRow, PartitionMark, RunRow
 from plait.ports import RunBatch
+from plait.runtime.asking import MOST_SOURCES, Asking
 from plait.runtime.automations import Automations
 from plait.runtime.scheduler import Scheduler
 from plait.testing import FakeClock
 from plait.testing.clock import START
 from plait.testing.executors import ScriptedExecutor
 from plait.testing.ids import CountedIds
+from tests.waiting import wait_until
 
 DAYS = {"kind": "windows", "cron": "0 0 * * *", "start": "2025-12-30T00:00:00", "name": "daily"}
 
@@ -38,16 +43,21 @@ class House:
     def __init__(self, *specs: AssetSpec):
         self.store = MemoryStore()
         self.answers = False
+        self.ask_for: Callable[[Source], AskCode] = lambda source: Answers(self.say)
         self.clock = FakeClock()
         self.ids = CountedIds()
         self.deploy(*specs)
         self.schedulers = [self.scheduler()]
         self.epoch = 0
 
-    def deploy(self, *specs: AssetSpec) -> None:
-        steps = tuple(TaskSpec(key=spec.key, runner="asset", outputs=(OutputSpec(asset=spec.key),)) for spec in specs)
-        data = graph_bytes(AssetGraph(assets=specs, steps=steps))
-        row = FileRow(path="/f.py", location="/f.py", stamp=str(len(data)), loaded_at=1.0, assets=data)
+    def deploy(self, *specs: AssetSpec, path: str = "/f.py") -> None:
+        made_by: dict[str, list[OutputSpec]] = {}
+        for spec in specs:
+            made_by.setdefault(spec.step, []).append(OutputSpec(name=spec.output, asset=spec.key))
+        steps = tuple(TaskSpec(key=step, runner="asset", outputs=tuple(made)) for step, made in made_by.items())
+        together = tuple({spec.step for spec in specs if spec.step != spec.key})
+        data = graph_bytes(AssetGraph(assets=specs, steps=steps, together=together))
+        row = FileRow(path=path, location=path, stamp=str(len(data)), loaded_at=1.0, assets=data)
         with self.store.transaction() as tx:
             tx.save_files([row])
 
@@ -62,7 +72,7 @@ class House:
                 owner="me",
             ),
             lambda: None,
-            lambda source: Answers(self.say),
+            self.ask_for,
         )
         made.load()
         return made
@@ -357,3 +367,61 @@ def test_a_mapping_that_does_not_answer_costs_nothing():
     for _ in range(3):
         assert house.look() == []
     assert house.store.definitions.automations() == rows
+
+
+def test_answers_are_kept_whatever_else_is_asked_for():
+    """By more than is kept for who comes back; also when another file is deployed."""
+    house = custom(eager())
+    house.answers = True
+    asking = Asking(lambda question, target, files: house.say(question.ref, question.keys), house.clock, lambda: None)
+    house.ask_for = asking.of
+    house.restart()
+    house.look()
+    wait_until(lambda: house.look() == [] and decision(house, "mapped").held == "", "the mapping has answered")
+    house.answers = False
+    for number in range(MOST_SOURCES + 1):
+        asking.of(Source("", "/f.py", f"backfill:{number}"))
+    house.make("up", LAST)
+    assert house.look() == [(["mapped", "plain"], LAST)]
+    house.deploy(asset("new"), path="/g.py")
+    house.schedulers[0].load()
+    house.make("up", "2025-12-30")
+    assert house.look() == []
+    assert decision(house, "mapped").held == ""
+
+
+def test_an_answer_that_is_lost_holds_back_who_needs_it_only():
+    house = custom(eager())
+    house.answers = True
+    answers = Answers(house.say)
+
+    def ask(ref: str, down: Space, up: Space, keys: KeySet) -> Pairs:
+        if not house.answers:
+            raise Unanswered(f"{ref} is being asked again")
+        return answers(ref, down, up, keys)
+
+    house.ask_for = lambda source: ask
+    house.restart()
+    house.look()
+    assert decision(house, "mapped").held == ""
+    house.answers = False
+    house.make("up", LAST)
+    assert house.look() == [(["plain"], LAST)]
+    assert decision(house, "mapped").held == "shop:same is being asked again"
+    house.answers = True
+    assert house.look() == [(["mapped"], LAST)]
+
+
+def test_what_is_made_together_waits_for_all_of_its_mappings():
+    dep = AssetDep(key="up", mapping={"kind": "custom", "ref": "shop:same"})
+    house = House(
+        asset("up", partitions=DAYS),
+        asset("one", "up", step="both", output="one", partitions=DAYS, automation=eager()),
+        AssetSpec(key="two", step="both", output="two", deps=(dep,), partitions=DAYS),
+    )
+    house.look()
+    house.make("up", LAST)
+    assert house.look() == []
+    assert decision(house, "one").held == "shop:same is being asked"
+    house.answers = True
+    assert house.look() == [(["one"], LAST)]

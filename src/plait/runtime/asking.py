@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from plait.engine.assets.index import Source
 from plait.engine.partitions.answers import Answers, MappingUnknown, Said, Unanswered
@@ -18,7 +19,8 @@ from plait.ports import Clock
 from plait.worker.asking import Question
 
 MOST_SOURCES = 100
-"""Versions of code locations whose answers are kept (C8)."""
+"""Versions of code locations whose answers are kept for who comes back (C8). Those that somebody holds are not counted:
+whoever keeps the `Answers` of a source has them for as long."""
 ASK_AGAIN = 60.0
 """Seconds after which a mapping that failed is asked again."""
 log = logging.getLogger("plait.mappings")
@@ -50,21 +52,25 @@ class Asking:
         self._host = host
         self._clock = clock
         self._woken = woken
-        self._sources: OrderedDict[Source, tuple[Answers, dict[str, _Mapping]]] = OrderedDict()
+        self._in_use: WeakValueDictionary[Source, Answers] = WeakValueDictionary()
+        self._recent: OrderedDict[Source, Answers] = OrderedDict()
         self._lock = threading.Lock()
         self._asked: list[_Mapping] = []
         self._thread: threading.Thread | None = None
 
     def of(self, source: Source) -> Answers:
-        """Who answers for this version of a code location."""
+        """Who answers for this version of a code location: the same one for as long as somebody keeps it."""
         with self._lock:
-            if source not in self._sources:
+            answers = self._in_use.get(source)
+            if answers is None:
                 mappings: dict[str, _Mapping] = {}
-                self._sources[source] = Answers(lambda ref, keys: self._ask(source, mappings, ref, keys)), mappings
-                while len(self._sources) > MOST_SOURCES:
-                    self._sources.popitem(last=False)
-            self._sources.move_to_end(source)
-            return self._sources[source][0]
+                answers = Answers(lambda ref, keys: self._ask(source, mappings, ref, keys))
+                self._in_use[source] = answers
+            self._recent[source] = answers
+            self._recent.move_to_end(source)
+            while len(self._recent) > MOST_SOURCES:
+                self._recent.popitem(last=False)
+            return answers
 
     def _ask(self, source: Source, mappings: dict[str, _Mapping], ref: str, keys: Sequence[str]) -> Said:
         with self._lock:
@@ -84,26 +90,42 @@ class Asking:
             raise Unanswered(f"{ref} is being asked which partitions belong together{before}")
 
     def _work(self) -> None:
-        """Ask until there is nothing to ask; then the thread ends."""
-        while True:
+        """Ask until there is nothing to ask; then the thread ends. If it dies, who asks next begins another one."""
+        try:
+            while (wanted := self._next()) is not None:
+                mapping, keys = wanted
+                try:
+                    self._take(mapping, keys, *self._answer(mapping, keys))
+                    self._woken()
+                except Exception:  # who waits looks again by itself, later
+                    log.exception("what %s says could not be told to who waits for it", mapping.ref)
+        finally:
             with self._lock:
-                if not self._asked:
+                if self._thread is threading.current_thread():
                     self._thread = None
-                    return
-                mapping = self._asked[0]
-                keys = tuple(mapping.wanted)
-            error: str | None = None
-            said = Said("", ())
-            try:
-                files = [mapping.source.path] if mapping.source.path else None
-                said = self._host(Question(ref=mapping.ref, keys=keys), mapping.source.location, files)
-            except PlaitError as failed:
-                error = str(failed)
-            except Exception as failed:
-                error = f"{mapping.ref} could not be asked: {failed}"
-                log.exception("%s", error)
-            self._take(mapping, keys, said, error)
-            self._woken()
+
+    def _next(self) -> tuple[_Mapping, tuple[str, ...]] | None:
+        """What is to be asked now; with nothing, the thread is none any more, before somebody counts on it."""
+        with self._lock:
+            if not self._asked:
+                self._thread = None
+                return None
+            return self._asked[0], tuple(self._asked[0].wanted)
+
+    def _answer(self, mapping: _Mapping, keys: tuple[str, ...]) -> tuple[Said, str | None]:
+        """What a mapping says, or why that is not known."""
+        try:
+            files = [mapping.source.path] if mapping.source.path else None
+            said = self._host(Question(ref=mapping.ref, keys=keys), mapping.source.location, files)
+        except PlaitError as failed:
+            return Said("", ()), str(failed)
+        except Exception as failed:
+            error = f"{mapping.ref} could not be asked: {failed}"
+            log.exception("%s", error)
+            return Said("", ()), error
+        if len(said.keys) != len(keys):
+            return Said("", ()), f"{mapping.ref} was asked about {len(keys)} partitions, and {len(said.keys)} were told"
+        return said, None
 
     def _take(self, mapping: _Mapping, keys: Sequence[str], said: Said, error: str | None) -> None:
         with self._lock:

@@ -1,6 +1,5 @@
 """What is known of deployed assets at a look of their automations (the port `Facts` of `engine.automation.look`)."""
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ import msgspec
 from plait.engine import schedules
 from plait.engine.assets.index import AssetIndex
 from plait.engine.partitions import edges, mappings
+from plait.engine.partitions.answers import MappingUnknown
 from plait.engine.partitions.keysets import EMPTY, KeySet, joined
 from plait.engine.partitions.mappings import AskCode, Sides
 from plait.engine.partitions.spaces import MultiSpace, Space, WindowSpace, parse, space_of
@@ -47,7 +47,7 @@ class AssetFacts:
         ask_of: Callable[[str], AskCode | None] = lambda key: None,
     ):
         self._ask_of = ask_of
-        """Who answers for the custom mappings of an asset."""
+        """Who answers for the custom mappings of an asset: always the same one, which knows what `ready` has asked."""
         self._ready: dict[str, KeySet] = {}
         """The partitions for which all custom mappings of an asset have answered."""
         self._store = store
@@ -212,16 +212,20 @@ class AssetFacts:
         return Sides(self.space(key), self.space(upstream), self.now, self._ask_of(key))
 
     def down(self, upstream: str, key: str, keys: KeySet) -> KeySet:
-        """The partitions that are made from upstream ones. Where partitions do not fit together, all."""
+        """The partitions that are made from upstream ones. Where partitions do not fit together, all. Raises
+        MappingUnknown where only user code knows, and has not answered."""
         if not self._text[upstream] or not self._text[key]:
             return self.all(key)
         spec, above = self._index.specs[key], self._index.specs[upstream]
         dep = next(dep for dep in spec.deps if dep.key == upstream)
-        with contextlib.suppress(DefinitionError):
+        try:
             mapping = edges.mapping_of(spec.partitions, above.partitions, dep.mapping)
             assert mapping is not None  # the upstream asset has partitions
             return mappings.downstream(mapping, keys, self._sides(upstream, key))
-        return self.all(key)
+        except MappingUnknown:
+            raise
+        except DefinitionError:
+            return self.all(key)
 
     def ticked(self, cron: str, tz: str) -> bool:
         """Whether a time has passed since the look before."""

@@ -64,6 +64,8 @@ class Automations:
         self._index = AssetIndex(deployed([]).graph)
         self._locations: dict[str, str] = {}
         self._sources: dict[str, Source] = {}
+        self._answers: dict[Source, AskCode | None] = {}
+        """Who answers for the custom mappings of what is deployed."""
         self._automated = Automated(self._index)
         self._states = States(self._automated, {})
         self._looked: Looked | None = None
@@ -97,6 +99,8 @@ class Automations:
     def _take(self, found: Deployed) -> None:
         self._index, self._locations = AssetIndex(found.graph), found.locations
         self._sources = found.sources
+        there = set(found.sources.values())
+        self._answers = {source: answers for source, answers in self._answers.items() if source in there}
         self._automated = Automated(self._index)
         windows = self._automated.windows
         self._window_keys = set(windows) | {dep for key in windows for dep in self._index.upstream[key]}
@@ -128,7 +132,11 @@ class Automations:
     def _ask(self, key: str) -> AskCode | None:
         """Who answers for the custom mappings of an asset."""
         source = self._sources.get(key)
-        return self._ask_for(source) if source is not None else None
+        if source is None:
+            return None
+        if source not in self._answers:
+            self._answers[source] = self._ask_for(source)
+        return self._answers[source]
 
     # --- looking ------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from plait.engine.backfill import Backfill, Start, decode, encode, occurrence_of
-from plait.engine.partitions.answers import MappingUnknown
+from plait.engine.partitions.answers import MappingUnknown, is_custom
 from plait.engine.partitions.keysets import KeySet
 from plait.engine.partitions.mappings import AskCode
 from plait.engine.partitions.spaces import has_dynamic, parse, space_of
@@ -22,12 +22,14 @@ from plait.model.states import RUN_TERMINAL, RunState
 from plait.model.wire import PARTITION_KEYS
 from plait.ports import Transaction
 from plait.runtime.hosted import Hosted
-from plait.runtime.partitioned import ask_ahead, mapped_extra
+from plait.runtime.partitioned import ask_ahead, is_asked, mapped_extra
 from plait.runtime.run_request import RunRequest, first_row
 from plait.runtime.scheduler import Scheduler
 
 BACKFILL = "backfill"
 """In the `extra` of a run: the backfill that it belongs to."""
+MOST_OPEN = 1000
+"""Backfills that one look moves on."""
 log = logging.getLogger("plait.backfills")
 
 
@@ -60,6 +62,8 @@ class Backfills:
         """Backfills of which a run has ended here."""
         self._waiting: set[str] = set()
         """Those that wait for what a custom mapping says."""
+        self._answers: dict[str, AskCode | None] = {}
+        """Who answers for the custom mappings of those that are open and have some."""
         self.on_due: Callable[[], None] = scheduler.nudge
         scheduler.carrier.on_end.append(self._ended)
 
@@ -77,7 +81,11 @@ class Backfills:
 
     def look(self) -> None:
         """Move on all that are open."""
-        for row in self._scheduler.store.partitions.backfills(open_only=True, limit=1000):
+        rows = self._scheduler.store.partitions.backfills(open_only=True, limit=MOST_OPEN)
+        if len(rows) < MOST_OPEN:
+            there = {row.id for row in rows}
+            self._answers = {id: answers for id, answers in self._answers.items() if id in there}
+        for row in rows:
             self.move(row.id)
 
     def on_time(self) -> None:
@@ -95,14 +103,15 @@ class Backfills:
         scheduler = self._scheduler
         known = scheduler.store.partitions.backfill(id)
         if known is None:
+            self._forget(id)
             return None
         plan, _ = decode(known.plan, known.cursor)
         if BackfillState(known.state) in OVER or plan.session != self._session:
-            self._waiting.discard(id)
+            self._forget(id)
             return known
         for group in plan.groups:
             scheduler.store.save_graph(group.graph.hash(), group.graph)
-        ask = self._ask_for(plan.target, f"backfill:{id}")
+        ask = self._ask(id, plan)
         held = self._ask_ahead(plan, ask)
         (self._waiting.add if held else self._waiting.discard)(id)
         made: list[tuple[RunRow, Graph]] = []
@@ -110,6 +119,7 @@ class Backfills:
             with scheduler.store.transaction() as tx:
                 row = tx.backfill(id)
                 if row is None or BackfillState(row.state) in OVER:
+                    self._forget(id)
                     return row
                 keys = scheduler.store.partitions.keys
                 work = Backfill(*decode(row.plan, row.cursor), dynamic=keys, ask=ask, held=held)
@@ -121,11 +131,26 @@ class Backfills:
         for run, graph in made:
             self._begun(run, graph)
         if BackfillState(row.state) in OVER:
+            self._forget(id)
             self._publish("backfills")  # whoever else drives it, or looks at it, may wait for its end
         if row.state == BackfillState.CANCELLING.value:
             for flight in work.cursor.flights:
                 self._cancel(flight.run_id)
         return row
+
+    def _ask(self, id: str, plan: BackfillPlan) -> AskCode | None:
+        """Who answers for a backfill's custom mappings, the same one for as long as it is open; none if it has none."""
+        if id not in self._answers:
+            needs = (need.mapping for group in plan.groups for need in group.needs)
+            if not any(is_asked(group.graph) for group in plan.groups) and not any(map(is_custom, needs)):
+                return None
+            self._answers[id] = self._ask_for(plan.target, f"backfill:{id}")
+        return self._answers.get(id)
+
+    def _forget(self, id: str) -> None:
+        """A backfill is over, or is not there."""
+        self._waiting.discard(id)
+        self._answers.pop(id, None)
 
     def _ask_ahead(self, plan: BackfillPlan, ask: AskCode | None) -> dict[int, str]:
         """Ask what custom mappings say, before a transaction needs it. Why groups have no answer, by number."""
@@ -189,7 +214,7 @@ class Backfills:
         scheduler = self._scheduler
         keys, now = scheduler.store.partitions.keys, scheduler.clock.now()
         if group.assets:
-            ask = self._ask_for(plan.target, f"backfill:{id}")
+            ask = self._answers.get(id)
             extra |= mapped_extra(group.graph, start.text, now, keys, lambda asset: ask)
         request = RunRequest(
             graph=group.graph,

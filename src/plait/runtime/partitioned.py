@@ -40,6 +40,12 @@ def mapped_extra(
     return {MAPPED: found} if found else {}
 
 
+def is_asked(graph: Graph) -> bool:
+    """Whether only user code knows what some of a graph is made from."""
+    abouts = (about for node in graph.nodes for about in node.metadata.get("upstream", {}).values())
+    return any(edges.is_asked(about["mapping"]) for about in abouts)
+
+
 def ask_ahead(
     graph: Graph, slices: Slices | None, targets: KeySet, now: float, dynamic: DynamicKeys, ask: AskCode | None
 ) -> None:

@@ -57,7 +57,8 @@ class Facts(Protocol):
         ...
 
     def down(self, upstream: str, key: str, keys: KeySet) -> KeySet:
-        """The partitions of an asset that are made from these of an upstream one."""
+        """The partitions of an asset that are made from these of an upstream one. Raises MappingUnknown when a custom
+        mapping has not answered."""
         ...
 
     def ticked(self, cron: str, tz: str) -> bool:
@@ -78,12 +79,12 @@ class Automated:
         self.deep = max((program.depth for program in self.programs.values()), default=0)
         self.order = {key: no for no, key in enumerate(index.specs)}
         self.custom: dict[str, list[str]] = {}
-        """For each of them, those by whose custom mappings it looks upstream."""
+        """For each of them, those by whose custom mappings it looks upstream, or that are made together with it."""
         asked = {key for key, spec in index.specs.items() if any(edges.is_asked(dep.mapping) for dep in spec.deps)}
-        for key in asked.union(index.below(asked, self.deep)) if asked else ():
+        for key in {*index.completed(asked), *index.below(asked, self.deep)} if asked else ():
             if key in self.programs:
                 near = index.above((key,), self.programs[key].depth - 1)
-                self.custom[key] = sorted(asked.intersection((key, *near)))
+                self.custom[key] = sorted(asked.intersection((*_together_with(index, key), *near)))
         self.crons: dict[tuple[str, str], list[str]] = {}
         """The assets that wait for the times of each cron expression."""
         self.windows: dict[str, frozenset[float | None]] = {}
@@ -180,10 +181,10 @@ class Look:
         try:
             for each in self._automated.custom.get(key, ()):
                 self._facts.ready(each)
+            value = self._value(program.root, key, "") & there
         except MappingUnknown as error:
             self._hold(key, program, known, str(error))
             return
-        value = self._value(program.root, key, "") & there
         if value.bounds:
             self.requested[key] = value
         self.after[key] = AssetState(
@@ -384,6 +385,12 @@ _PARTS: dict[type, Callable[[Look, Node, str, str], KeySet]] = {
     model.Since: Look._since,  # pyright: ignore[reportPrivateUsage]
     model.Newly: Look._newly,  # pyright: ignore[reportPrivateUsage]
 }
+
+
+def _together_with(index: AssetIndex, key: str) -> Collection[str]:
+    """An asset, and what each run of it makes with it."""
+    step = index.specs[key].step
+    return index.made_by[step] if step in index.graph.together else (key,)
 
 
 def _together(one: Mapping[str, Bounds], other: Mapping[str, Bounds]) -> dict[str, Bounds]:
