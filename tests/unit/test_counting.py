@@ -46,7 +46,8 @@ class World:
         self.store.save_graph(graph.hash(), graph)
         with self.store.transaction() as tx:
             row = DeploymentRow(workflow=name, kind="dag", target="x.py", graph_hash=graph.hash())
-            tx.deploy(row, schedules.redeploy(name, graph.triggers, tx.triggers(name), self.clock.now()))
+            known, last = tx.triggers(name), tx.last_signal()
+            tx.deploy(row, schedules.redeploy(name, graph.triggers, known, self.clock.now(), last))
         self.tell("definitions")
 
     def service(self) -> Service:
@@ -86,9 +87,14 @@ class World:
         with self.store.transaction() as tx:
             tx.write(RunBatch(run_id=RunId("r"), epoch=1, asset_events=events))
 
-    def publish(self, name: str) -> None:
+    def publish(self, name: str, data: bytes = b"1") -> None:
         with self.store.transaction() as tx:
-            tx.publish(PublishedRow(id=self.ids.run_id(), name=name, at=self.clock.now(), data=b"1"))
+            tx.publish(PublishedRow(id=self.ids.run_id(), name=name, at=self.clock.now(), data=data))
+
+    def undeploy(self, name: str = "w") -> None:
+        with self.store.transaction() as tx:
+            tx.undeploy([name])
+        self.tell("definitions")
 
     def pause(self, *, paused: bool, name: str = "w") -> None:
         with self.store.transaction() as tx:
@@ -227,6 +233,53 @@ def test_what_another_version_has_counted_does_not_stop_it(world: World, caplog)
     world.tell()
     assert world.runs() == [["a", "b"]]
     assert "what w has counted cannot be read" in caplog.text
+
+
+def test_what_cannot_be_read_counts_for_nobody_and_holds_nothing_up(world: World, caplog):
+    world.deploy(AllOf(parts=(A, READY)))
+    world.service()
+    world.publish("ready")
+    world.tell()
+    world.publish("ready", b"{")
+    world.update("a", data=b"[]")
+    world.update("a")
+    world.tell()
+    assert world.runs() == [["a", "ready"]]
+    assert "what happened to event:ready (" in caplog.text
+    assert "cannot be read, it counts for nobody" in caplog.text
+    assert not world.store.signals.waiting()
+
+
+def test_what_came_before_a_workflow_was_there_does_not_start_it(world: World):
+    world.deploy(READY, "early")
+    world.publish("ready")
+    world.deploy(READY, "late")
+    world.publish("ready")
+    world.service().on_time()
+    assert (len(world.runs("early")), len(world.runs("late"))) == (2, 1)
+
+
+def test_who_was_taken_away_and_comes_back_begins_anew(world: World):
+    world.deploy(READY)
+    world.publish("ready")
+    world.undeploy()
+    assert not world.store.signals.waiting(), "nobody would ever count it"
+    world.deploy(READY)
+    world.service().on_time()
+    assert world.runs() == []
+    world.publish("ready")
+    world.tell()
+    assert world.runs() == [["ready"]]
+
+
+def test_a_pause_counts_when_a_service_counts(world: World):
+    """Nobody counts while no service is there: what came during a pause counts, when it is over before one comes."""
+    world.deploy(READY)
+    world.pause(paused=True)
+    world.publish("ready")
+    world.pause(paused=False)
+    world.service().on_time()
+    assert world.runs() == [["ready"]]
 
 
 def test_a_time_in_an_expression_wakes_it(world: World):

@@ -12,7 +12,7 @@ Times are epoch seconds (UTC).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import msgspec
 
@@ -21,6 +21,7 @@ from plait.engine.occurrences import moment
 from plait.engine.schedule_specs import parse, spec_of
 from plait.model.assets import HistoryEvent
 from plait.model.graph import TriggerSpec
+from plait.model.hashes import blake2b
 from plait.model.rows import SignalRow, TriggerRow
 from plait.model.schedules import AllOf, AnyOf, AssetCondition, Event, TimedSchedule, When
 from plait.model.wire import travels
@@ -49,13 +50,15 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
 
 class Standing(msgspec.Struct, kw_only=True):
     """What has happened since a trigger fired last: of each leaf how often and when last, and what a run is told of it
-    (`events`, each under the name of its leaf). `last` names what was counted last, in `at`."""
+    (`events`, each under the name of its leaf). `last` names what was counted last, in `at`. Of a subject, signals up
+    to the number in `since` do not count: they were there when the trigger was deployed."""
 
     counted: dict[str, tuple[int, float]] = {}
     events: list[tuple[str, dict[str, Any]]] = []
     left_out: int = 0
     last: str = ""
     at: float = 0.0
+    since: dict[str, int] = {}
 
 
 class Fired(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,23 +156,33 @@ def standing_of(row: TriggerRow) -> Standing:
     return msgspec.msgpack.decode(row.state, type=Standing) if row.state else Standing()
 
 
-def begin(row: TriggerRow, when: When, now: float, known: TriggerRow | None = None) -> TriggerRow:
-    """A trigger that was deployed just now. What another one had counted, which it takes the place of, counts on."""
+def begin(row: TriggerRow, when: When, now: float, known: TriggerRow | None = None, last_signal: int = 0) -> TriggerRow:
+    """A trigger that was deployed just now: signals up to `last_signal` are not its business. What another one had
+    counted, which it takes the place of, counts on, and so does what that one waited for."""
     row = msgspec.structs.replace(row, cursor=now, awaits=subjects(when))
-    standing = Standing()
+    standing, before = Standing(), set[str]()
     if known is not None:
         standing, mine = standing_of(known), leaves(when)
         standing.counted = {name: count for name, count in standing.counted.items() if name in mine}
         standing.events = [(name, event) for name, event in standing.events if name in mine]
         row.cursor = known.cursor
+        before = set(map(_key, known.awaits))
+    added = dict.fromkeys(map(_key, row.awaits), last_signal)
+    standing.since = {key: standing.since.get(key, 0) if key in before else no for key, no in added.items()}
+    standing.since = {key: no for key, no in standing.since.items() if no}
     return _kept(row, when, standing, now)
+
+
+def _key(subject: str) -> str:
+    """A subject where the trigger stands, which has no characters that cannot be encoded."""
+    return subject.encode(errors="backslashreplace").decode()
 
 
 def _kept(row: TriggerRow, when: When, standing: Standing, now: float) -> TriggerRow:
     """The trigger's row as it stands: due at once when it holds, else when the next of its times comes."""
     due = holds(when, standing.counted)
     next_at = now if due else _next_time(when, standing, row.cursor or 0.0)
-    state = msgspec.msgpack.encode(standing) if standing.counted else b""
+    state = msgspec.msgpack.encode(standing) if standing.counted or standing.since else b""
     return msgspec.structs.replace(row, next_at=next_at, state=state)
 
 
@@ -197,12 +210,14 @@ def advance(row: TriggerRow, signals: Sequence[SignalRow], now: float, room: int
         _count_times(known, standing, row.cursor or 0.0, now)
         if len(fired) < room and holds(when, standing.counted):
             fired.append(_fired(row, standing))
-            standing = Standing()
+            standing = Standing(since=standing.since)
             row.cursor = now
 
     row = msgspec.structs.replace(row)
     look()
     for signal in signals:
+        if signal.id <= standing.since.get(_key(signal.subject), 0):
+            continue
         matching = [leaf for leaf in known.values() if _matches(leaf, signal)]
         if matching:
             _count(standing, matching, signal)
@@ -227,7 +242,18 @@ def _matches(leaf: Leaf, signal: SignalRow) -> bool:
         data = _payloads.decode(signal.data)
     except msgspec.ValidationError:  # no object
         return False
-    return all(key in data and data[key] == value for key, value in leaf.match.items())
+    return all(key in data and _equal(data[key], value) for key, value in leaf.match.items())
+
+
+def _equal(found: Any, wanted: Any) -> bool:
+    """Whether two JSON values are equal; `true` is no 1."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        mine, others = cast(dict[str, Any], found), cast(dict[str, Any], wanted)
+        return mine.keys() == others.keys() and all(_equal(value, others[key]) for key, value in mine.items())
+    if isinstance(found, list) and isinstance(wanted, list):
+        items, rest = cast(list[Any], found), cast(list[Any], wanted)
+        return len(items) == len(rest) and all(map(_equal, items, rest))
+    return isinstance(found, bool) == isinstance(wanted, bool) and found == wanted
 
 
 def _count(standing: Standing, matching: Sequence[Leaf], signal: SignalRow) -> None:
@@ -297,5 +323,6 @@ def _fired(row: TriggerRow, standing: Standing) -> Fired:
         extra.setdefault("asset_events" if "key" in event else "events", []).append(kept)
     if standing.left_out:
         extra["events_left_out"] = standing.left_out
-    name = f"{row.workflow}#{row.kind}.{row.no}:{standing.last}"
+    spec = blake2b(msgspec.json.encode(row.spec, order="deterministic"), digest_size=8).hexdigest()
+    name = f"{row.workflow}#{row.kind}.{spec}:{standing.last}"  # its number may be that of another one soon
     return Fired(occurrence=name, at=standing.at, extra=extra)

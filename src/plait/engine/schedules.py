@@ -56,7 +56,7 @@ def begin(workflow: str, no: int, trigger: TriggerSpec, now: float) -> TriggerRo
 
 
 def redeploy(
-    workflow: str, triggers: Sequence[TriggerSpec], known: Sequence[TriggerRow], now: float
+    workflow: str, triggers: Sequence[TriggerSpec], known: Sequence[TriggerRow], now: float, last_signal: int = 0
 ) -> list[TriggerRow]:
     """The triggers of a workflow that was deployed just now, given those that it had. Alternatives are triggers of
     their own (`conditions.apart`).
@@ -64,22 +64,27 @@ def redeploy(
     One that is as it was stays where it is. One whose schedule has changed begins now; but where the old one had
     something due, what the new one has since then is due, and at least its latest occurrence: a change loses no run.
     It never goes back to what was settled before. What was counted of updates and events counts on, as far as it is
-    waited for. Raises DefinitionError as `begin` does.
+    waited for; what begins to be waited for counts after `last_signal` (`Transaction.last_signal`).
+    Raises DefinitionError as `begin` does.
     """
     given = [part for trigger in triggers for part in conditions.apart(trigger)]
-    return [_again(workflow, no, trigger, given, known, now) for no, trigger in enumerate(given)]
+    return [
+        _again(_of(workflow, no, trigger), trigger, given, known, now, last_signal) for no, trigger in enumerate(given)
+    ]
 
 
 def _again(
-    workflow: str, no: int, trigger: TriggerSpec, given: Sequence[TriggerSpec], known: Sequence[TriggerRow], now: float
-) -> TriggerRow:
+    fresh: TriggerRow, trigger: TriggerSpec, given: Sequence[TriggerSpec], known: Sequence[TriggerRow], now: float,
+    last_signal: int,
+) -> TriggerRow:  # fmt: skip
+    workflow, no = fresh.workflow, fresh.no
     same = next((row for row in known if row.kind == trigger.kind and row.spec == trigger.spec), None)
     if same is not None and same.cursor is not None:
         return msgspec.structs.replace(same, no=no, catchup=trigger.catchup)
     if trigger.kind not in TIMED:
         stays = [(each.kind, each.spec) for each in given]
         old = next((row for row in known if row.kind not in TIMED and (row.kind, row.spec) not in stays), None)
-        return conditions.begin(_of(workflow, no, trigger), check_trigger(trigger), now, old)
+        return conditions.begin(fresh, check_trigger(trigger), now, old, last_signal)
     old = next((row for row in known if row.no == no), None)
     if old is None or old.cursor is None or old.kind not in TIMED:
         return begin(workflow, no, trigger, now)

@@ -118,7 +118,8 @@ class Transaction(Protocol):
         ...
 
     def undeploy(self, workflows: Sequence[str]) -> None:
-        """These workflows are not defined any more: no new runs of them are triggered. Their runs stay."""
+        """These workflows are not defined any more: no new runs of them are triggered. Their runs stay. When no trigger
+        waits for any signal then, those that are not counted go (also with `deploy`)."""
         ...
 
     def triggers(self, workflow: str) -> list[TriggerRow]:
@@ -138,6 +139,11 @@ class Transaction(Protocol):
 
     def publish(self, row: PublishedRow) -> None:
         """Keep an event that somebody has published; it is a signal if a trigger waits for it."""
+        ...
+
+    def last_signal(self) -> int:
+        """The number of the last signal that nobody has counted, 0 when there is none. Nobody changes definitions until
+        this transaction ends."""
         ...
 
     def take_signals(self, limit: int = 200) -> list[SignalRow]:

@@ -5,7 +5,7 @@ same occurrence, so a time fires once whatever happens (F9).
 
 What triggers wait for but time comes as signals (`ports.SignalStore`). One transaction takes some of them, counts them
 in the triggers that wait for them, and makes the runs that follow (`engine.conditions`): so each counts once, whatever
-dies when, and whoever counts. What has come for a workflow that is paused is not counted (as in Airflow).
+dies when, and whoever counts. A workflow that is paused when signals are counted gets none of them (as in Airflow).
 
 A trigger that catches up on a long past makes runs as the earlier ones end: of a workflow, a scheduler has a bounded
 number open (C8); so does one for which very much happens, which gathers it then into one run. Such a trigger stays due
@@ -171,7 +171,7 @@ class Firing:
                 opened = self._opened()
                 with self._scheduler.store.transaction() as tx:
                     signals = tx.take_signals(SIGNALS_AT_ONCE)
-                    counting = [each for each in signals if self._counts(each)]
+                    counting = [each for each in signals if _readable(each) and self._counts(each)]
                     for row in tx.awaiting(sorted({each.subject for each in counting})):
                         mine = [each for each in counting if each.subject in row.awaits]
                         self._advance(tx, row, mine, now, made, opened)
@@ -298,7 +298,20 @@ def _counted(
 ) -> tuple[list[conditions.Fired], TriggerRow]:
     """As `conditions.advance`; what another version has counted may be lost."""
     try:
-        return conditions.advance(row, signals, now, room)
+        conditions.standing_of(row)
     except msgspec.MsgspecError as error:
         log.warning("what %s has counted cannot be read, it counts from nothing: %s", row.workflow, error)
-        return conditions.advance(msgspec.structs.replace(row, state=b""), signals, now, room)
+        row = msgspec.structs.replace(row, state=b"")
+    return conditions.advance(row, signals, now, room)
+
+
+def _readable(signal: SignalRow) -> bool:
+    """Whether a signal can be told; one that another version has written may not, and must not hold up the others."""
+    try:
+        conditions.told(signal)
+    except msgspec.MsgspecError as error:
+        log.error(
+            "what happened to %s (%s) cannot be read, it counts for nobody: %s", signal.subject, signal.source, error
+        )
+        return False
+    return True

@@ -103,10 +103,11 @@ class Deployments:
         self._store.save_limits(found.limits)
         with self._store.transaction() as tx:
             tx.save_files(rows, gone=missing)
+            last = tx.last_signal()
             tx.undeploy(gone)
             for each in defined.values():
                 graph = _graph(each)
-                triggers = schedules.redeploy(each.name, graph.triggers, tx.triggers(each.name), now)
+                triggers = schedules.redeploy(each.name, graph.triggers, tx.triggers(each.name), now, last)
                 tx.deploy(_deployment(each, graph, now), triggers)
         synced.loaded = sorted(changed)
         synced.assets = sorted(each.key for each in found.assets if each.file not in broken)

@@ -125,7 +125,8 @@ class World:
         self.store.save_graph(graph.hash(), graph)
         row = DeploymentRow(workflow=graph.name, kind=graph.kind, target="", graph_hash=graph.hash(), updated_at=now)
         with self.store.transaction() as tx:
-            tx.deploy(row, schedules.redeploy(graph.name, graph.triggers, tx.triggers(graph.name), now))
+            known, last = tx.triggers(graph.name), tx.last_signal()
+            tx.deploy(row, schedules.redeploy(graph.name, graph.triggers, known, now, last))
         self.firing.look()
 
     def publish(self, name: str, data: Any = None) -> None:

@@ -124,6 +124,30 @@ def test_what_a_workflow_waits_for_is_as_it_was_deployed_last(made):
     assert not made.signals.any_awaited()
 
 
+def test_the_last_signal_that_is_not_counted_is_known_and_where_nobody_waits_all_go(made):
+    def last() -> int:
+        with made.transaction() as tx:
+            return tx.last_signal()
+
+    assert last() == 0
+    waits_for(made, "event:ready")
+    waits_for(made, "event:ready", workflow="v")
+    publish(made, published("e1"), published("e2"))
+    with made.transaction() as tx:
+        tx.undeploy(["v"])
+    before = last()
+    [first] = take(made, 1)
+    assert before == last() == first.id + 1
+    with made.transaction() as tx:
+        tx.undeploy(["w"])
+    assert (last(), made.signals.waiting()) == (0, False)
+    waits_for(made, "event:ready")
+    publish(made, published("e3"))
+    assert last() > before
+    deploy(made, deployment_row(), trigger_row(kind="cron"))
+    assert (last(), made.signals.waiting()) == (0, False), "its triggers wait for time only"
+
+
 def test_who_waits_is_asked_for_by_what_has_come(made):
     deploy(
         made,

@@ -28,7 +28,7 @@ class SignalTables:
     def drop(self, ids: list[int]) -> None:
         """It is counted."""
         for id in ids:
-            del self.signals[id]
+            self.signals.pop(id, None)
 
 
 def of_asset(row: AssetEventRow, workflow: str, task: str) -> SignalRow:

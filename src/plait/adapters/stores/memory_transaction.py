@@ -51,6 +51,8 @@ class MemoryTransaction:
         if self._slots is not None:
             self._tables.slots = self._slots
         self._tables.signals.drop(self._taken)
+        if self._definitions is not None and not any(row.awaits for row in self._definitions.triggers.values()):
+            self._tables.signals.signals.clear()  # nobody would ever count them
 
     def create_run(self, row: RunRow) -> bool:
         """Insert a run, with its graph in case retention has just deleted that."""
@@ -153,6 +155,10 @@ class MemoryTransaction:
     def publish(self, row: PublishedRow) -> None:
         """Keep an event, and a signal if somebody waits for it."""
         self._changes.append((self._put_published, (row,)))
+
+    def last_signal(self) -> int:
+        """The last one that is not counted. Nobody else writes while this transaction is open."""
+        return max(self._tables.signals.signals, default=0)
 
     def take_signals(self, limit: int = 200) -> list[SignalRow]:
         """Take out what is not counted. Nobody else writes while this transaction is open."""

@@ -21,6 +21,8 @@ HOUR = 3600.0
 DAILY = Cron(cron="0 6 * * *")
 A, B, C = (AssetUpdates(op="asset", key=key) for key in "abc")
 READY = Event(name="ready")
+SPEC = "77e8ab0335b8c9b7"
+"""Of a time and an asset."""
 
 
 def both(*keys: str) -> AssetUpdates:
@@ -85,7 +87,7 @@ def test_what_nobody_waits_for_changes_nothing():
 def test_a_run_is_told_what_it_was_started_by():
     fired, _ = advance(trigger(both("a", "b")), [update("a", 7, NOON + 1), update("b", 8, NOON + 2, metadata={"rows": 3})], NOON + 3, 1)  # fmt: skip  # noqa: E501
     [one] = fired
-    assert one.occurrence == "w#asset.0:8"
+    assert one.occurrence == "w#asset.cf0dd658994bddb3:8"
     assert one.at == NOON + 2
     first, second = one.extra["asset_events"]
     assert first == {
@@ -109,6 +111,17 @@ def test_an_event_counts_if_its_data_have_the_values_that_are_named():
     assert [one.extra["events"] for one in fired] == [
         [{"name": "ready", "id": "e2", "at": NOON, "data": {"region": "eu", "n": 1, "more": [1]}}]
     ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "data", "counts"),
+    [(1, True, False), (True, 1, False), (True, True, True), (1, 1.0, True), ([0], [False], False),
+     ({"a": 1}, {"a": 1}, True), ({"a": 1}, {"a": True}, False), ((1, 2), [1, 2], True), ([1], [1, 2], False),
+     (None, None, True)],
+)  # fmt: skip
+def test_true_is_no_number(wanted: object, data: object, counts: bool):
+    fired, _ = advance(trigger(Event(name="ready", match={"n": wanted})), [event({"n": data})], NOON, 100)
+    assert bool(fired) == counts
 
 
 def test_events_of_one_name_with_other_values_are_two_things():
@@ -140,7 +153,7 @@ def test_a_time_in_an_expression_has_happened_when_it_has_come_since_the_last_ru
     fired, row = advance(row, [update("a")], NOON + HOUR, 100)
     assert fired == []
     fired, row = advance(row, [], NOON + 18 * HOUR, 100)
-    assert [one.occurrence for one in fired] == ["w#all.0:2026-11-27T06:00:00+00:00"]
+    assert [one.occurrence for one in fired] == [f"w#all.{SPEC}:2026-11-27T06:00:00+00:00"]
     assert row.next_at == NOON + 42 * HOUR
     fired, row = advance(row, [], NOON + 90 * HOUR, 100)
     assert (fired, row.next_at) == ([], None), "the time has come; it is not waited for once more"
@@ -227,6 +240,27 @@ def test_a_redeploy_keeps_what_was_counted():
     times, counts = schedules.redeploy("w", [spec_of(AnyOf(parts=(DAILY, both("a", "b"))))], [row], NOON + HOUR)
     assert times.kind == "cron"
     assert play(counts, "b")[0] == [["a", "b"]]
+
+
+def test_what_was_there_when_it_was_deployed_does_not_count():
+    [row] = schedules.redeploy("w", [spec_of(both("a", "b"))], [], NOON, 3)
+    assert play(row, "ababa")[0] == [["b", "a"]]
+    _, row = play(row, "aaaa")
+    [other] = schedules.redeploy("w", [spec_of(both("a", "c"))], [row], NOON, 6)
+    assert play(other, "cccccccc")[0] == [["a", "c"]], "of what is new in it, what comes from now on"
+    assert play(other, "aaaacc")[0] == []
+    [same] = schedules.redeploy("w", [spec_of(both("a", "b"))], [row], NOON, 9)
+    assert same == row
+
+
+def test_two_triggers_that_change_places_have_other_occurrences():
+    first, second = Event(name="ready", match={"k": 1}), Event(name="ready", match={"j": 1})
+    rows = schedules.redeploy("w", [spec_of(first), spec_of(second)], [], NOON)
+    signal = event({"k": 1, "j": 1})
+    names = [advance(row, [signal], NOON, 1)[0][0].occurrence for row in rows]
+    swapped = schedules.redeploy("w", [spec_of(second), spec_of(first)], rows, NOON)
+    assert len(set(names)) == 2
+    assert [advance(row, [signal], NOON, 1)[0][0].occurrence for row in swapped] == names[::-1]
 
 
 @pytest.mark.parametrize(

@@ -140,12 +140,18 @@ WAITING = "SELECT 1 FROM signals LIMIT 1"
 
 _SIGNAL = ", ".join(SIGNAL_COLUMNS)
 
+LAST_SIGNAL = "SELECT coalesce(max(id), 0) FROM signals"
+"""What came last."""
+
 TAKE_SIGNALS = (
     "WITH taken AS (DELETE FROM signals WHERE id IN (SELECT id FROM signals ORDER BY id LIMIT %s) "
     f"RETURNING {_SIGNAL}) "
     f"SELECT {_SIGNAL} FROM taken ORDER BY id"
 )
 """What came first, which is counted now. One transaction at a time does so (`TURN_TO_DEFINE`)."""
+
+DROP_UNAWAITED = "DELETE FROM signals WHERE NOT EXISTS (SELECT 1 FROM awaited)"
+"""Where nobody waits for anything, nobody would ever count them."""
 
 AWAITING = (
     f"SELECT {_TRIGGER} FROM triggers WHERE (workflow, no) IN (SELECT workflow, no FROM awaited "

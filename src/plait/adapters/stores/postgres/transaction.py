@@ -186,6 +186,8 @@ class PostgresTransaction:
         for trigger in triggers:
             for subject in trigger.awaits:
                 self._execute(definition_queries.INSERT_AWAITED, subject, row.workflow, trigger.no)
+        if not any(trigger.awaits for trigger in triggers):
+            self._execute(definition_queries.DROP_UNAWAITED)
         self._keep_graph(row.graph_hash)
 
     def undeploy(self, workflows: Sequence[str]) -> None:
@@ -193,6 +195,7 @@ class PostgresTransaction:
         self._define()
         for statement in definition_queries.UNDEPLOY:
             self._execute(statement, encoding.printable(list(workflows)))
+        self._execute(definition_queries.DROP_UNAWAITED)
 
     def triggers(self, workflow: str) -> list[TriggerRow]:
         """A workflow's triggers. Who fires one of them just now is waited for; who wants to, waits."""
@@ -218,6 +221,11 @@ class PostgresTransaction:
         values = msgspec.structs.astuple(encoding.printable(row))
         self._execute(definition_queries.INSERT_PUBLISHED, *values)
         self._execute(definition_queries.SIGNAL_EVENT, *values)
+
+    def last_signal(self) -> int:
+        """The last one that is not counted."""
+        self._define()
+        return self._execute(definition_queries.LAST_SIGNAL)[0][0]
 
     def take_signals(self, limit: int = 200) -> list[SignalRow]:
         """Take out what is not counted."""

@@ -132,11 +132,17 @@ SIGNAL_EVENT = (
 WAITING = "SELECT 1 FROM signals LIMIT 1"
 """Whether anything is not counted."""
 
+LAST_SIGNAL = "SELECT coalesce(max(id), 0) FROM signals"
+"""What came last."""
+
 FIRST_SIGNALS = f"SELECT {_SIGNAL} FROM signals ORDER BY id LIMIT ?"
 """What came first."""
 
 DROP_SIGNALS = "DELETE FROM signals WHERE id <= ?"
 """It is counted."""
+
+DROP_UNAWAITED = "DELETE FROM signals WHERE NOT EXISTS (SELECT 1 FROM awaited)"
+"""Where nobody waits for anything, nobody would ever count them."""
 
 AWAITING = (
     f"SELECT {_TRIGGER} FROM triggers WHERE (workflow, no) IN (SELECT workflow, no FROM awaited "

@@ -193,6 +193,8 @@ class SqliteTransaction:
         self._connection.execute(definition_queries.FORGET_AWAITED, (row.workflow,))
         awaited = [(subject, row.workflow, each.no) for each in triggers for subject in each.awaits]
         self._connection.executemany(definition_queries.INSERT_AWAITED, awaited)
+        if not awaited:
+            self._connection.execute(definition_queries.DROP_UNAWAITED)
         self._keep_graph(row.graph_hash)
 
     def undeploy(self, workflows: Sequence[str]) -> None:
@@ -200,6 +202,7 @@ class SqliteTransaction:
         names = [(encoding.printable(name),) for name in workflows]
         for statement in definition_queries.UNDEPLOY:
             self._connection.executemany(statement, names)
+        self._connection.execute(definition_queries.DROP_UNAWAITED)
 
     def triggers(self, workflow: str) -> list[TriggerRow]:
         """A workflow's triggers. Nobody else writes while this transaction is open."""
@@ -222,6 +225,10 @@ class SqliteTransaction:
         values = msgspec.structs.astuple(encoding.printable(row))
         self._connection.execute(definition_queries.INSERT_PUBLISHED, values)
         self._connection.execute(definition_queries.SIGNAL_EVENT, values)
+
+    def last_signal(self) -> int:
+        """The last one that is not counted. Nobody else writes while this transaction is open."""
+        return self._one(definition_queries.LAST_SIGNAL, ()) or 0
 
     def take_signals(self, limit: int = 200) -> list[SignalRow]:
         """Take out what is not counted. Nobody else writes while this transaction is open."""
