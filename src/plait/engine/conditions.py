@@ -316,6 +316,13 @@ def told(signal: SignalRow) -> dict[str, Any]:
     return found
 
 
+def called(row: TriggerRow) -> str:
+    """What the names of a trigger's occurrences begin with. Its number is not part of it: a redeploy may give that to
+    another one."""
+    spec = blake2b(msgspec.json.encode(row.spec, order="deterministic"), digest_size=8).hexdigest()
+    return f"{row.workflow}#{row.kind}.{spec}:"
+
+
 def _fired(row: TriggerRow, standing: Standing) -> Fired:
     extra: dict[str, Any] = {}
     for _, event in standing.events:
@@ -323,6 +330,4 @@ def _fired(row: TriggerRow, standing: Standing) -> Fired:
         extra.setdefault("asset_events" if "key" in event else "events", []).append(kept)
     if standing.left_out:
         extra["events_left_out"] = standing.left_out
-    spec = blake2b(msgspec.json.encode(row.spec, order="deterministic"), digest_size=8).hexdigest()
-    name = f"{row.workflow}#{row.kind}.{spec}:{standing.last}"  # its number may be that of another one soon
-    return Fired(occurrence=name, at=standing.at, extra=extra)
+    return Fired(occurrence=called(row) + standing.last, at=standing.at, extra=extra)

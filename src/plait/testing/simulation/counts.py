@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from plait.engine import conditions
 from plait.engine.schedule_specs import parse
-from plait.model.rows import PublishedRow, RunRow
+from plait.model.rows import PublishedRow, RunRow, TriggerRow
 from plait.ports import RunBatch
 from plait.testing.simulation.loop import Breach
 from plait.testing.simulation.shared import SharedStore
@@ -41,7 +41,7 @@ class Counts:
             if not row.awaits:
                 continue
             expected = self._expected.get(place, [])
-            runs = [rows.run for rows in store.run_rows.values() if _is_of(rows.run, place)]
+            runs = [rows.run for rows in store.run_rows.values() if _is_of(rows.run, row)]
             told = [source for run in runs for source in _told(run.extra)]
             told += [source for _, event in conditions.standing_of(row).events for source in _told({"events": [event]})]
             if sorted(told) != sorted(source for _, source in expected):
@@ -56,9 +56,8 @@ class Counts:
                 raise Breach(f"{place} has {len(runs)} runs, of {expected} follow {due}")
 
 
-def _is_of(run: RunRow, place: Trigger) -> bool:
-    workflow, no = place
-    return run.workflow == workflow and run.occurrence is not None and f".{no}:" in run.occurrence
+def _is_of(run: RunRow, row: TriggerRow) -> bool:
+    return run.occurrence is not None and run.occurrence.startswith(conditions.called(row))
 
 
 def _told(extra: dict[str, list[dict[str, str]]]) -> list[str]:
