@@ -113,19 +113,20 @@ _SIGNAL = ", ".join(SIGNAL_COLUMNS)
 _NEW_SIGNAL = "subject, kind, at, partition, source, no, workflow, task, data"
 
 SIGNAL_ASSET = (
-    f"INSERT INTO signals ({_NEW_SIGNAL}) SELECT 'asset:' || ?1, ?3, ?4, ?2, ?5, ?6, "
-    "coalesce((SELECT workflow FROM runs WHERE run_id = ?5), ''), "
-    "coalesce((SELECT key FROM tasks WHERE run = (SELECT id FROM runs WHERE run_id = ?5) AND no = ?6), ''), ?8 "
-    "WHERE ?3 IN ('materialized', 'observed') AND EXISTS (SELECT 1 FROM awaited WHERE subject = 'asset:' || ?1) "
-    "AND NOT EXISTS (SELECT 1 FROM asset_events WHERE key = ?1 AND at = ?4 AND partition = ?2 AND run_id = ?5 "
-    "AND no = ?6 AND kind = ?3 AND name = ?7)"
+    f"INSERT INTO signals ({_NEW_SIGNAL}) SELECT 'asset:' || :key, :kind, :at, :partition, :run_id, :no, "
+    "coalesce((SELECT workflow FROM runs WHERE run_id = :run_id), ''), "
+    "coalesce((SELECT key FROM tasks WHERE run = (SELECT id FROM runs WHERE run_id = :run_id) AND no = :no), ''), "
+    ":data "
+    "WHERE :kind IN ('materialized', 'observed') AND EXISTS (SELECT 1 FROM awaited WHERE subject = 'asset:' || :key) "
+    "AND NOT EXISTS (SELECT 1 FROM asset_events WHERE key = :key AND at = :at AND partition = :partition "
+    "AND run_id = :run_id AND no = :no AND kind = :kind AND name = :name)"
 )
 """What has happened to an asset for which somebody waits; before it is written, because what is there counts no more.
 Its values are those of an asset's event."""
 
 SIGNAL_EVENT = (
-    f"INSERT INTO signals ({_NEW_SIGNAL}) SELECT 'event:' || ?2, 'event', ?3, '', ?1, 0, '', '', ?4 "
-    "WHERE EXISTS (SELECT 1 FROM awaited WHERE subject = 'event:' || ?2)"
+    f"INSERT INTO signals ({_NEW_SIGNAL}) SELECT 'event:' || :name, 'event', :at, '', :id, 0, '', '', :data "
+    "WHERE EXISTS (SELECT 1 FROM awaited WHERE subject = 'event:' || :name)"
 )
 """A published event for which somebody waits. Its values are those of the event."""
 

@@ -143,7 +143,8 @@ class SqliteTransaction:
             many(queries.INSERT_ASSET_EVENT, events)
             return
         for values in events:  # one by one: what is repeated is a signal once
-            self._connection.execute(definition_queries.SIGNAL_ASSET, values)
+            named = dict(zip(encoding.ASSET_EVENT_COLUMNS, values, strict=True))
+            self._connection.execute(definition_queries.SIGNAL_ASSET, named)
             self._connection.execute(queries.INSERT_ASSET_EVENT, values)
 
     def expect(self, keys: Iterable[str]) -> None:
@@ -222,9 +223,9 @@ class SqliteTransaction:
 
     def publish(self, row: PublishedRow) -> None:
         """Keep an event, and a signal if somebody waits for it."""
-        values = msgspec.structs.astuple(encoding.printable(row))
-        self._connection.execute(definition_queries.INSERT_PUBLISHED, values)
-        self._connection.execute(definition_queries.SIGNAL_EVENT, values)
+        row = encoding.printable(row)
+        self._connection.execute(definition_queries.INSERT_PUBLISHED, msgspec.structs.astuple(row))
+        self._connection.execute(definition_queries.SIGNAL_EVENT, msgspec.structs.asdict(row))
 
     def last_signal(self) -> int:
         """The last one that is not counted. Nobody else writes while this transaction is open."""
