@@ -61,7 +61,7 @@ def test_what_is_no_schedule_is_told_with_its_line(made, told: str):
     assert "test_schedules.py" in str(caught.value)
 
 
-def test_a_run_that_is_started_by_hand_is_told_of_nothing():
+def test_a_run_that_is_started_by_hand_is_told_of_nothing(session):
     @flow(schedule=updated(orders))
     def f():
         return [context().updates, context().events]
