@@ -177,14 +177,18 @@ def test_an_interrupt_in_the_middle_of_a_commit(two, store):
         wait_for_a_waiter()
         os.kill(os.getpid(), signal.SIGINT)
 
-    with other.transaction() as tx:
-        assert tx.acquire([slot_row()])
-        other._writer.connection().execute("SELECT 1 FROM runs FOR UPDATE")
-        thread = threading.Thread(target=interrupt)
-        thread.start()
-        with pytest.raises(KeyboardInterrupt):
-            write(one, tasks=[task_row(0)])
-        thread.join()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
+    try:
+        with other.transaction() as tx:
+            assert tx.acquire([slot_row()])
+            other._writer.connection().execute("SELECT 1 FROM runs FOR UPDATE")
+            thread = threading.Thread(target=interrupt)
+            thread.start()
+            with pytest.raises(KeyboardInterrupt):
+                write(one, tasks=[task_row(0)])
+            thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert one.tasks("r1") == []
     write(one, tasks=[task_row(1)])
     assert one.tasks("r1") == [task_row(1)]
