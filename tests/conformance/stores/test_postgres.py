@@ -369,8 +369,8 @@ def test_a_store_that_is_open_goes_on_while_two_others_migrate(two_more, url, mo
 # --- statements ------------------------------------------------------------------------------------------------------
 
 SCANS = {
-    "ASSETS", "AWAITED", "DELETE_BACKFILLS", "DROP_STRAY_INBOX", "DROP_UNAWAITED", "FORGET_SWEPT", "FORGET_TRASH", "FREE_SLOTS_OF",
-    "LIMITS", "LOOK", "OPEN_RUNS_OF", "OWNERS", "REVISION", "RUNS_ENDING", "SLOTS", "TRASH", "WAITING",
+    "ASSETS", "AWAITED", "DELETE_BACKFILLS", "DROP_STRAY_INBOX", "DROP_UNAWAITED", "FORGET_SWEPT", "FORGET_TRASH",
+    "FREE_SLOTS_OF", "LIMITS", "LOOK", "OPEN_RUNS_OF", "OWNERS", "REVISION", "RUNS_ENDING", "SLOTS", "TRASH", "WAITING",
 }  # fmt: skip
 """Statements that look at a whole table (or, OPEN_RUNS_OF, at all open runs), on purpose."""
 
