@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from plait.engine.run import Run
 from plait.model.graph import RESULT, Graph
@@ -104,16 +104,27 @@ class Hosted:
         """What is known of an asset for a partition."""
         return self._store.asset(key, partition)
 
-    def value_in(self, row: AssetRow | None) -> Stored | None:
-        """The value that an asset was materialized with; none where it was observed, or never made."""
+    def values_in(self, rows: Iterable[AssetRow | None]) -> list[Stored | None]:
+        """The values that assets were materialized with; none where one was observed, or never made. What several were
+        made by is read once."""
+        read: dict[tuple[str, int], tuple[dict[str, Stored], bool]] = {}
+        return [self._value_in(row, read) for row in rows]
+
+    def _value_in(
+        self, row: AssetRow | None, read: dict[tuple[str, int], tuple[dict[str, Stored], bool]]
+    ) -> Stored | None:
         if row is None or row.observed:
             return None
-        outputs = self._store.outputs(row.run_id, [row.no]).get(row.no, {})
+        place = row.run_id, row.no
+        if place not in read:
+            run = self._store.get_run(row.run_id) if row.partition else None
+            several = run is not None and RANGE in (run.partition or "")
+            read[place] = self._store.outputs(row.run_id, [row.no]).get(row.no, {}), several
+        outputs, several = read[place]
         stored = outputs.get(RESULT) or outputs.get(row.key)
-        if stored is None or not row.partition or RANGE in row.partition:
+        if stored is None or not several or RANGE in row.partition:
             return stored
-        run = self._store.get_run(row.run_id)
-        return part_of(stored, row.key, row.partition) if run is not None and RANGE in (run.partition or "") else stored
+        return part_of(stored, row.key, row.partition)
 
     @property
     def history(self) -> RunStore:

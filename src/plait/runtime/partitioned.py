@@ -86,7 +86,7 @@ def value_of(hosted: Hosted, spec: TaskSpec, key: str) -> Upstream:
         return _alike(hosted, spec, key)
     up, found = _above(hosted, spec, key)
     keys = edges.texts(up, found.keys)
-    values = [hosted.value_in(hosted.asset_row_of(key, each)) for each in keys]
+    values = hosted.values_in(hosted.asset_row_of(key, each) for each in keys)
     if found.many:
         return Upstream(many=tuple(values), keys=tuple(keys))
     return Upstream(one=values[0]) if values else Upstream(many=())
@@ -113,5 +113,5 @@ def _alike(hosted: Hosted, spec: TaskSpec, key: str) -> Upstream:
         keys = [space.key(no) for no in numbers] if len(numbers) <= edges.MOST_KEYS else []
         rows = [row for each in keys if (row := hosted.asset_row_of(key, each)) is not None]
         if rows and len(rows) == len(keys) and (whole is None or max(row.at for row in rows) > whole.at):
-            return Upstream(many=tuple(hosted.value_in(row) for row in rows), keys=tuple(keys))
-    return Upstream(one=hosted.value_in(whole))
+            return Upstream(many=tuple(hosted.values_in(rows)), keys=tuple(keys))
+    return Upstream(one=hosted.values_in([whole])[0])

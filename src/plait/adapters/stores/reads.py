@@ -1,6 +1,7 @@
 """What both SQL stores read in the same way. Their statements differ, and how a list of values is passed."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
@@ -27,17 +28,17 @@ Query = Callable[..., list[tuple[Any, ...]]]
 """Carries out a statement with values."""
 
 
-class SqlReads:
+class SqlReads(ABC):
     """The part of a store that reads. `_queries` has its statements by their names, `_listed` makes one parameter of
     several values, `_all` carries a statement out on a reading connection."""
 
     _queries: ModuleType
 
-    def _listed(self, values: Sequence[object]) -> object:
-        raise NotImplementedError
+    @abstractmethod
+    def _listed(self, values: Sequence[object]) -> object: ...
 
-    def _all(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        raise NotImplementedError
+    @abstractmethod
+    def _all(self, statement: str, *values: object) -> list[tuple[Any, ...]]: ...
 
     def _one(self, statement: str, *values: object) -> tuple[Any, ...] | None:
         found = self._all(statement, *values)
